@@ -1,0 +1,1 @@
+"""Read physiological sensors: one Driver over sans-io codecs and exchangeable links."""

@@ -1,0 +1,248 @@
+"""The one Driver: a sensor's codec on a link, whether the sensor is real, simulated or recorded."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from drivers.clock import Clock, Inbox, to_ns
+from drivers.codec import Host
+from drivers.errors import HandshakeError, LinkError, NotConnected, ReadTimeout, SensorError
+from drivers.exchange import Exchange
+from drivers.link import Link
+from drivers.quality import StreamScorer
+from drivers.timebase import OnlineTimebase
+from drivers.types import (
+    Batch,
+    Event,
+    FloatArray,
+    IntArray,
+    LinkDown,
+    LinkItem,
+    LinkUp,
+    Quality,
+    Reading,
+    Samples,
+    StreamSpec,
+)
+
+_POLL_NS = 100_000_000
+
+
+class Driver:
+    """A connected sensor. ``connect``/``read_data`` for people, ``open``/``read``/``events`` for programs.
+
+    ``host`` decodes, ``link`` carries, ``link.clock`` tells the time. With ``inbox`` and ``key`` several
+    drivers share one consumer, which then calls handle() with each item.
+    """
+
+    def __init__(
+        self, host: Host, link: Link, *, name: str = "sensor", key: str = "", inbox: Inbox | None = None
+    ) -> None:
+        self.host, self.link, self.name, self.key = host, link, name, key or name
+        self.clock: Clock = link.clock
+        self.inbox = inbox or self.clock.inbox()
+        self.last_error: SensorError | None = None
+        self._exchange: Exchange | None = None
+        self._opened = False
+        self._timebases: dict[str, OnlineTimebase] = {}
+        self._scorers: dict[str, StreamScorer] = {}
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self._timebases = {s.name: OnlineTimebase(s.rate_hz) for s in self.host.streams}
+        self._scorers = {s.name: StreamScorer(s) for s in self.host.streams}
+
+    @property
+    def streams(self) -> tuple[StreamSpec, ...]:
+        """What the sensor sends."""
+        return self.host.streams
+
+    # --- opening and closing ------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open the link and make the sensor stream; LinkError or HandshakeError otherwise."""
+        if self._opened:
+            return
+        self.begin()
+        try:
+            while self._exchange is not None:
+                deadline = min(self._exchange.deadline_ns, self.clock.now_ns() + _POLL_NS)
+                got = self.inbox.get(deadline)
+                if got is not None and isinstance(got[1], LinkDown):
+                    raise HandshakeError(f"{self.link.description}: the link went down while connecting: {got[1].reason}")
+                if got is not None:
+                    self._early.extend(self.handle(got[1]))
+                self.tick()
+        except SensorError:
+            self.close()
+            raise
+
+    def begin(self) -> None:
+        """Open the link and start the exchange without waiting for it; handle() and tick() drive it."""
+        self._early: list[Event] = []
+        self.link.open(lambda item: self.inbox.put(self.key, item))
+        self._opened = True
+        try:
+            self._start_exchange()
+        except SensorError:
+            self.close()
+            raise
+
+    def _start_exchange(self) -> None:
+        self._exchange = Exchange(self.host.start(), self.link, self.clock.now_ns())
+        self._finish_exchange()
+
+    def _finish_exchange(self) -> list[Event]:
+        exchange = self._exchange
+        if exchange is None or not exchange.done:
+            return []
+        self._exchange = None
+        return [event for batch in exchange.leftover for event in self._decode(batch)]
+
+    @property
+    def streaming(self) -> bool:
+        """The link is open and the start-up exchange is over."""
+        return self._opened and self._exchange is None
+
+    def connect(self) -> bool:
+        """open() for people: False sets ``last_error``; an absent or silent device never raises."""
+        try:
+            self.open()
+        except SensorError as error:
+            self.last_error = error
+            return False
+        self.last_error = None
+        return True
+
+    def close(self) -> None:
+        """Ask the sensor to stop and release the link; safe to call twice."""
+        if not self._opened:
+            return
+        self._opened, self._exchange = False, None
+        try:
+            Exchange(self.host.stop(), self.link, self.clock.now_ns())
+        except SensorError:
+            pass  # a sensor that is gone needs no stopping
+        self.link.close()
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- receiving ----------------------------------------------------------------------------
+
+    def handle(self, item: LinkItem) -> list[Event]:
+        """Decode one item of the inbox. A link that came back runs its exchange again on the way."""
+        if isinstance(item, Batch):
+            if self._exchange is None:
+                return self._decode(item)
+            self._exchange.feed(item)
+            return self._finish_exchange()
+        if isinstance(item, LinkUp):
+            try:
+                self._start_exchange()
+            except LinkError:
+                self._exchange = None  # lost again; the link says so itself
+        elif isinstance(item, LinkDown):
+            self._exchange = None
+        return [item]
+
+    def tick(self) -> list[Event]:
+        """Let the exchange notice that time has passed; HandshakeError when an answer is overdue."""
+        if self._exchange is None:
+            return []
+        self._exchange.tick(self.clock.now_ns())
+        return self._finish_exchange()
+
+    def _decode(self, batch: Batch) -> list[Event]:
+        return self.host.feed(batch)
+
+    def timestamps(self, samples: Samples) -> FloatArray:
+        """Seconds on the host clock at which the samples were taken, (n,), by the best estimate so far."""
+        return np.asarray(self.times_ns(samples) / 1e9, dtype=np.float64)
+
+    def times_ns(self, samples: Samples) -> IntArray:
+        """The same in ns; call once for each Samples event, in order: the estimate learns from it."""
+        return self._timebases[samples.stream].update(samples)
+
+    def events(self, deadline_ns: int) -> Iterator[Event]:
+        """Everything that happens until the deadline, as it happens."""
+        self._need_open()
+        yield from self._take_early()
+        while True:
+            got = self.inbox.get(deadline_ns)
+            if got is None:
+                return
+            yield from self.handle(got[1])
+            yield from self.tick()
+
+    def _take_early(self) -> list[Event]:
+        early, self._early = self._early, []
+        return early
+
+    def _need_open(self) -> None:
+        if not self._opened:
+            raise NotConnected(f"{self.name}: call open() or connect() first")
+
+    def read(self, deadline_ns: int) -> Reading:
+        """What arrived since the last reading, as soon as there is a sample; ReadTimeout otherwise."""
+        self._need_open()
+        events = self._take_early()
+        while not any(isinstance(event, Samples) for event in events):
+            got = self.inbox.get(deadline_ns)
+            if got is None:
+                raise ReadTimeout(f"{self.name}: no sample from {self.link.description} before the deadline")
+            events += self.handle(got[1])
+            events += self.tick()
+        while (got := self.inbox.get(self.clock.now_ns())) is not None:
+            events += self.handle(got[1])
+        return self._reading(events)
+
+    def read_data(self, timeout: float = 5.0) -> Reading | None:
+        """read() for people: waits at most ``timeout`` seconds; None and ``last_error`` if nothing came."""
+        try:
+            return self.read(self.clock.now_ns() + to_ns(timeout))
+        except SensorError as error:
+            self.last_error = error
+            return None
+
+    def _reading(self, events: list[Event]) -> Reading:
+        values: dict[str, list[FloatArray]] = defaultdict(list)
+        stamps: dict[str, list[FloatArray]] = defaultdict(list)
+        for event in events:
+            if isinstance(event, Samples):
+                times_ns = self.times_ns(event)
+                self._scorers[event.stream].update(event, times_ns)
+                values[event.stream].append(event.values)
+                stamps[event.stream].append(times_ns / 1e9)
+        return Reading(
+            {name: _plain(np.concatenate(parts)) for name, parts in values.items()},
+            {name: np.concatenate(parts) for name, parts in stamps.items()},
+            self._quality(list(values)),
+            tuple(event for event in events if not isinstance(event, Samples)),
+        )
+
+    def _quality(self, names: list[str]) -> Quality:
+        results = {name: self._scorers[name].result() for name in names}
+        scores = {name: float(result) for name, result in results.items()}
+        return Quality(
+            min(scores.values(), default=0.0),
+            scores,
+            {name: result.parts.get(name, {}) for name, result in results.items()},
+            {name: result.flags.get(name, frozenset()) for name, result in results.items()},
+        )
+
+
+def _plain(values: FloatArray) -> FloatArray:
+    """One channel as (n,), several as (n, channels)."""
+    return values[:, 0] if values.shape[1] == 1 else values

@@ -1,0 +1,35 @@
+"""One tree of errors, each naming what was expected, what was found and what to try."""
+
+from __future__ import annotations
+
+
+class SensorError(Exception):
+    """Root of everything that drivers raise."""
+
+
+class LinkError(SensorError, ConnectionError):
+    """The link could not be opened: absent port, busy, no permission, no adapter."""
+
+
+class LinkLost(LinkError):
+    """The link was open and is gone."""
+
+
+class HandshakeError(SensorError):
+    """The device answered not at all, or not as its protocol says."""
+
+
+class ReadTimeout(SensorError, TimeoutError):
+    """Nothing arrived before the deadline."""
+
+
+class NotConnected(SensorError):
+    """read or write before open()."""
+
+
+class UnknownSensor(SensorError, LookupError):
+    """No sensor of that name; the message lists near names."""
+
+
+class SettingError(SensorError, ValueError):
+    """A setting of a sensor, link, signal or fault has no meaning there."""

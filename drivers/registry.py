@@ -1,0 +1,66 @@
+"""Finds sensors: one file each in drivers/sensors, or an entry point of the group ``hil.sensors``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+import drivers.sensors
+from drivers.clock import Clock, RealClock
+from drivers.codec import Sensor
+from drivers.driver import Driver
+from drivers.errors import SettingError, UnknownSensor
+
+_GROUP = "hil.sensors"
+
+
+def sensor_names() -> list[str]:
+    """Every sensor that can be opened, sorted."""
+    own = {m.name.replace("_", "-") for m in pkgutil.iter_modules(drivers.sensors.__path__)}
+    return sorted(own | {point.name for point in entry_points(group=_GROUP)})
+
+
+def load_sensor(name: str) -> Sensor:
+    """The sensor's module; UnknownSensor lists near names."""
+    module = name.replace("-", "_")
+    if any(m.name == module for m in pkgutil.iter_modules(drivers.sensors.__path__)):
+        return cast(Sensor, importlib.import_module(f"drivers.sensors.{module}"))
+    for point in entry_points(group=_GROUP):
+        if point.name == name:
+            return cast(Sensor, point.load())
+    near = difflib.get_close_matches(name, sensor_names(), n=3) or sensor_names()
+    raise UnknownSensor(f"no sensor is called {name!r}; there is {', '.join(near)} (see `hil list sensors`)")
+
+
+def make_settings(sensor: Sensor, given: Mapping[str, Any] | None = None) -> Any:
+    """The sensor's settings dataclass from plain values; SettingError names an unknown or missing key."""
+    known = {f.name: f for f in fields(sensor.SETTINGS)}
+    for key in given or {}:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known) or 'none'}"
+            raise SettingError(f"{sensor.NAME} has no setting {key!r}{hint}")
+    for key, field in known.items():
+        if field.default is MISSING and field.default_factory is MISSING and key not in (given or {}):
+            raise SettingError(f"{sensor.NAME} needs the setting {key!r}: {field.metadata.get('help', '')}")
+    return sensor.SETTINGS(**(given or {}))
+
+
+def open_driver(
+    name: str, *, port: str | None = None, address: str | None = None, clock: Clock | None = None, **settings: Any
+) -> Driver:
+    """A Driver for a real sensor, not yet connected.
+
+    ``port``: a serial device or pyserial URL; ``address``: a BLE address, name or service UUID.
+    """
+    from drivers.links import make_link
+
+    sensor = load_sensor(name)
+    made = make_settings(sensor, settings)
+    link = make_link(sensor, port=port, address=address, clock=clock or RealClock())
+    return Driver(sensor.host(made), link, name=name)

@@ -1,0 +1,1 @@
+"""Sensors: one file each, with both ends of its wire protocol."""

@@ -1,0 +1,1 @@
+"""Judge: stream sensors through the model, record everything, give verdicts."""
