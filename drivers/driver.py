@@ -175,6 +175,18 @@ class Driver:
         """The same in ns; call once for each Samples event, in order: the estimate learns from it."""
         return self._timebases[samples.stream].update(samples)
 
+    def score(self, samples: Samples, times_ns: IntArray) -> None:
+        """Let the quality score see samples with their host times (n,)."""
+        self._scorers[samples.stream].update(samples, times_ns)
+
+    def scores(self) -> dict[str, float]:
+        """Each stream's quality now; NaN while it cannot be known yet."""
+        return {name: float(scorer.result()) for name, scorer in self._scorers.items()}
+
+    def give_up(self) -> None:
+        """Forget an exchange that failed after a link came back: the sensor stays silent."""
+        self._exchange = None
+
     def events(self, deadline_ns: int) -> Iterator[Event]:
         """Everything that happens until the deadline, as it happens."""
         self._need_open()
@@ -222,7 +234,7 @@ class Driver:
         for event in events:
             if isinstance(event, Samples):
                 times_ns = self.times_ns(event)
-                self._scorers[event.stream].update(event, times_ns)
+                self.score(event, times_ns)
                 values[event.stream].append(event.values)
                 stamps[event.stream].append(times_ns / 1e9)
         return Reading(

@@ -56,6 +56,10 @@ class WindowEntry:
     hop_ms: float = 80.0
     wait_ms: float = 50.0
     """How long after its due time a window waits for streams that are at least as fast as the hop."""
+    fill_s: float = 4.0
+    """Windows are due from here on: before, the model's inputs are not full."""
+    grace_ms: float = 150.0
+    """No window is due so late that it could not be judged before the run ends."""
 
 
 @dataclass(frozen=True)

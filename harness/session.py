@@ -1,0 +1,266 @@
+"""One run: connect, stream, cut windows, infer, stamp every stage, record everything.
+
+The same code runs in real time (link threads feed one inbox; windows are inferred one by one) and in
+virtual time (the inbox pops simulated chunks; windows are inferred in batches, since nothing feeds back).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from drivers.clock import Clock, Inbox, to_ns
+from drivers.driver import Driver
+from drivers.errors import SensorError
+from drivers.types import Batch, Event, FloatArray, IntArray, LinkDown, LinkItem, Notice, Samples
+from harness.recorder import Recorder
+from harness.rig import Rig
+from harness.track import Track
+from harness.windowing import Closing, Schedule, close_windows, waits_for
+
+QUALITY_EVERY_NS = 1_000_000_000
+VIRTUAL_QUANTUM_NS = 1_000_000_000
+_TICK_NS = 50_000_000
+
+
+class Stage(Protocol):
+    """What the session knows of a model: arrays in, outputs and errors out."""
+
+    outputs: int
+
+    def prepare(self, tracks: Mapping[str, Track]) -> None:
+        """Wire streams (``role/stream``) to the model's inputs and warm up; RigError if that cannot be."""
+
+    def gather(self, due_ns: IntArray, quality: Mapping[str, float], closed_ns: IntArray, late: IntArray) -> object:
+        """The model's inputs for these windows; samples that arrived after a window closed are not seen."""
+
+    def infer(self, inputs: object) -> FloatArray:
+        """(w, outputs). ModelFault if the model raises or returns what it must not."""
+
+
+class ModelFault(Exception):
+    """The model raised, or returned NaN, Inf or a wrong shape."""
+
+
+@dataclass
+class Progress:
+    """What somebody who waits wants to see."""
+
+    elapsed_s: float
+    total_s: float
+    samples: int
+    windows: int
+    worst_ms: float
+    trouble: str = ""
+
+
+@dataclass
+class _Role:
+    driver: Driver
+    tracks: dict[str, Track]
+    samples: int = 0
+    problem: str = ""
+    bytes: int = 0
+
+
+@dataclass
+class Session:
+    """Built from a rig and its drivers by harness.bench; run() once."""
+
+    rig: Rig
+    clock: Clock
+    inbox: Inbox
+    drivers: Mapping[str, Driver]
+    recorder: Recorder
+    stage: Stage
+    on_progress: Callable[[Progress], None] = lambda progress: None
+    modelled_ns: int = 0
+    """Virtual time: the model time that is assumed for each window."""
+    roles: dict[str, _Role] = field(default_factory=dict)
+    connect_errors: dict[str, str] = field(default_factory=dict)
+    model_errors: dict[str, int] = field(default_factory=dict)
+    interrupted: str = ""
+
+    def __post_init__(self) -> None:
+        for role, driver in self.drivers.items():
+            self.roles[role] = _Role(driver, {spec.name: Track(spec) for spec in driver.streams})
+        tracks = {f"{role}/{name}": t for role, r in self.roles.items() for name, t in r.tracks.items()}
+        hop_ns = round(self.rig.window.hop_ms * 1e6)
+        self.tracks = tracks
+        self.waited = tuple(key for key, track in tracks.items() if waits_for(track.period_ns, hop_ns))
+        self._awaited = [tracks[key] for key in self.waited]
+        self.quality: dict[str, float] = {}
+        self._next_window = 0
+        self._worst_ns = 0
+        self._busy_until_ns = 0
+
+    # --- the run ------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Stream for the rig's duration; afterwards everything is in the recorder."""
+        try:
+            self.stage.prepare(self.tracks)
+            if self._connect():
+                self._stream()
+        except KeyboardInterrupt:
+            self.interrupted = "interrupted by the user"
+        finally:
+            for role in self.roles.values():
+                role.driver.close()
+
+    def _connect(self) -> bool:
+        started_ns = self.clock.now_ns()
+        for name, role in self.roles.items():
+            try:
+                role.driver.begin()
+            except SensorError as error:
+                self.connect_errors[name] = f"{type(error).__name__}: {error}"
+        while not all(role.driver.streaming or name in self.connect_errors for name, role in self.roles.items()):
+            if self.connect_errors:
+                break
+            got = self.inbox.get(self.clock.now_ns() + _TICK_NS)
+            if got is not None:
+                self._take(*got)
+                if isinstance(got[1], LinkDown):
+                    self.connect_errors[got[0]] = f"LinkLost: the link went down while connecting: {got[1].reason}"
+            self._tick(connecting=True)
+            self._show(f"connecting, {(self.clock.now_ns() - started_ns) / 1e9:.0f} s")
+        return not self.connect_errors
+
+    def _stream(self) -> None:
+        start_ns = self.clock.now_ns()
+        self.start_ns, self.stop_ns = start_ns, start_ns + to_ns(self.rig.duration_s)
+        self.schedule = Schedule.of(self.rig.window, start_ns, self.stop_ns)
+        self.recorder.start(start_ns, self.waited)
+        self._quality_ns = start_ns
+        if self.clock.virtual:
+            self._coarsen()
+        while self.clock.now_ns() < self.stop_ns:
+            got = self.inbox.get(self._deadline_ns())
+            if got is not None:
+                self._take(*got)
+            if self.clock.virtual and self.inbox.depth():
+                continue
+            self._tick()
+            self._close_windows()
+            self._score()
+            self.recorder.tick(self.clock.now_ns())
+            self._show()
+        while (got := self.inbox.get(self.stop_ns)) is not None:
+            self._take(*got)
+        self._close_windows()
+
+    def _coarsen(self) -> None:
+        """Virtual time: nothing that the host sends matters any more, so chunks may come by the second."""
+        for role in self.roles.values():
+            if hasattr(role.driver.link, "quantum_ns"):
+                role.driver.link.quantum_ns = VIRTUAL_QUANTUM_NS
+
+    def _deadline_ns(self) -> int:
+        now = self.clock.now_ns()
+        if self.clock.virtual:
+            return self.stop_ns
+        next_due = self.schedule.first_ns + self._next_window * self.schedule.hop_ns
+        waiting = next_due if now < next_due else next_due + self.schedule.wait_ns
+        return min(max(waiting, now), now + _TICK_NS, self.stop_ns)
+
+    # --- what arrives -------------------------------------------------------------------------
+
+    def _take(self, name: str, item: LinkItem) -> None:
+        role = self.roles[name]
+        if isinstance(item, Batch):
+            self.recorder.batch(name, item)
+            role.bytes += len(item.data)
+        self._note(name, role, role.driver.handle(item))
+
+    def _note(self, name: str, role: _Role, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Samples):
+                times_ns = role.driver.times_ns(event)
+                role.driver.score(event, times_ns)
+                role.tracks[event.stream].add(event, times_ns)
+                role.samples += len(times_ns)
+                self.recorder.samples(name, event, times_ns)
+            else:
+                self.recorder.event(name, event)
+                if isinstance(event, LinkDown):
+                    role.problem = f"{name}: {event.reason}"
+
+    def _tick(self, connecting: bool = False) -> None:
+        for name, role in self.roles.items():
+            try:
+                self._note(name, role, role.driver.tick())
+            except SensorError as error:
+                if connecting:
+                    self.connect_errors[name] = f"{type(error).__name__}: {error}"
+                else:
+                    role.problem = f"{name}: {error}"
+                    self.recorder.event(name, Notice("reconnect_failed", str(error), self.clock.now_ns()))
+                    role.driver.give_up()
+
+    # --- windows ------------------------------------------------------------------------------
+
+    def _close_windows(self) -> None:
+        """Every window that may close now; in real time one, so that what arrives is stamped in between."""
+        decoded_ns = self.clock.now_ns()
+        closing = close_windows(self.schedule, self._next_window, self._awaited, decoded_ns, sure=self.clock.virtual)
+        if not len(closing.due_ns):
+            return
+        if not self.clock.virtual:
+            closing = Closing(closing.due_ns[:1], closing.closed_ns[:1], closing.late[:1])
+        self._next_window += len(closing.due_ns)
+        inputs = self.stage.gather(closing.due_ns, self.quality, closing.closed_ns, closing.late)
+        windowed_ns = self.clock.now_ns()
+        outputs = self._infer(inputs, len(closing.due_ns))
+        inferred_ns = self.clock.now_ns()
+        stamps = np.full((len(closing.due_ns), 6), -1, dtype=np.int64)
+        stamps[:, 0], stamps[:, 1] = closing.due_ns, closing.closed_ns
+        produced = np.isfinite(outputs).all(axis=1)
+        if self.clock.virtual:
+            stamps[:, 2] = stamps[:, 3] = closing.closed_ns
+            stamps[:, 4] = stamps[:, 5] = self._service(closing.closed_ns)
+        else:
+            stamps[:, 2:] = (decoded_ns, windowed_ns, inferred_ns, self.clock.now_ns())
+        stamps[~produced, 4:] = -1
+        if produced.any():
+            self._worst_ns = max(self._worst_ns, int((stamps[produced, 5] - stamps[produced, 0]).max()))
+        self.recorder.windows(stamps, closing.late, outputs)
+
+    def _service(self, closed_ns: IntArray) -> IntArray:
+        """Virtual time: a server that takes ``modelled_ns`` per window, one after the other."""
+        done = np.empty_like(closed_ns)
+        for number, closed in enumerate(closed_ns.tolist()):
+            self._busy_until_ns = max(closed, self._busy_until_ns) + self.modelled_ns
+            done[number] = self._busy_until_ns
+        return done
+
+    def _infer(self, inputs: object, count: int) -> FloatArray:
+        try:
+            return self.stage.infer(inputs)
+        except ModelFault as fault:
+            self.model_errors[str(fault)] = self.model_errors.get(str(fault), 0) + count
+            return np.full((count, self.stage.outputs), np.nan)
+
+    # --- beside the windows -------------------------------------------------------------------
+
+    def _score(self) -> None:
+        """Refresh the quality that the model is told, once a second and never inside a window's time."""
+        if self.clock.now_ns() < self._quality_ns:
+            return
+        self._quality_ns = self.clock.now_ns() + QUALITY_EVERY_NS
+        for name, role in self.roles.items():
+            for stream, score in role.driver.scores().items():
+                self.quality[f"{name}/{stream}"] = score
+
+    def _show(self, trouble: str = "") -> None:
+        elapsed = (self.clock.now_ns() - self.start_ns) / 1e9 if hasattr(self, "start_ns") else 0.0
+        troubles = trouble or "; ".join(role.problem for role in self.roles.values() if role.problem)
+        samples = sum(role.samples for role in self.roles.values())
+        self.on_progress(
+            Progress(elapsed, self.rig.duration_s, samples, self._next_window, self._worst_ns / 1e6, troubles)
+        )
+
+
