@@ -152,6 +152,16 @@ class Session:
         while (got := self.inbox.get(self.stop_ns)) is not None:
             self._take(*got)
         self._close_windows()
+        self._give_up_windows()
+
+    def _give_up_windows(self) -> None:
+        """What was due and never came to the model is on record too, as a miss."""
+        due = self.schedule.due_ns(self._next_window, self.schedule.count)
+        if len(due):
+            stamps = np.full((len(due), 6), -1, dtype=np.int64)
+            stamps[:, 0] = due
+            late = np.zeros((len(due), len(self.waited)), dtype=np.int64)
+            self.recorder.windows(stamps, late, np.full((len(due), self.stage.outputs), np.nan))
 
     def _coarsen(self) -> None:
         """Virtual time: nothing that the host sends matters any more, so chunks may come by the second."""

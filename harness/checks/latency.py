@@ -1,0 +1,81 @@
+"""Windows are judged within the limit of their due time; one that is never judged is a miss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from harness.latency import latencies_ms, step_table
+from harness.recording import Recording
+from harness.statistics import judge_share, needed_for_quantile, quantile_bounds
+from harness.verdict import Outcome, Verdict
+
+NAME = "latency"
+
+
+@dataclass(frozen=True)
+class LIMITS:
+    """Limits of the latency check."""
+
+    max_ms: float = field(default=100.0, metadata={"help": "from a window's due time to its verdict"})
+    quantile: float = field(default=0.99, metadata={"help": "share of windows that must be within max_ms"})
+    confidence: float = field(default=0.95, metadata={"help": "confidence with which that must be shown"})
+
+    def __post_init__(self) -> None:
+        if not (self.max_ms > 0 and 0 < self.quantile < 1 and 0.5 <= self.confidence < 1):
+            raise ValueError(
+                "latency: expected max_ms > 0, 0 < quantile < 1 and 0.5 <= confidence < 1, found "
+                f"{self.max_ms}, {self.quantile}, {self.confidence}"
+            )
+
+
+def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
+    """One verdict for the rig: the quantile's upper bound by order statistics against the limit."""
+    spent = latencies_ms(recording)
+    n, percent = len(spent), f"p{100 * limits.quantile:g}"
+    if n == 0:
+        need = recording.rig.window.fill_s + (recording.rig.window.wait_ms + recording.rig.window.grace_ms) / 1000
+        reason = f"no window was due: a run must last longer than {need:g} s"
+        return [Verdict(NAME, "rig", Outcome.INCONCLUSIVE, reason, f"{percent} latency", None, "ms", limits.max_ms)]
+    misses = int(np.count_nonzero(spent > limits.max_ms))
+    shown = judge_share(misses, n, 1 - limits.quantile, limits.confidence)
+    outcome = {True: Outcome.PASS, False: Outcome.FAIL, None: Outcome.INCONCLUSIVE}[shown]
+    bounds = quantile_bounds(spent, limits.quantile, limits.confidence)
+    return [
+        Verdict(
+            NAME, "rig", outcome, _reason(recording, limits, spent, misses, outcome), f"{percent} latency",
+            bounds.value, "ms", limits.max_ms, n, bounds.low, bounds.high, limits.confidence,
+        )
+    ]  # fmt: skip
+
+
+def _reason(recording: Recording, limits: LIMITS, spent: np.typing.NDArray[np.float64], misses: int, o: Outcome) -> str:
+    n = len(spent)
+    never = int(np.count_nonzero(np.isinf(spent)))
+    text = f"{misses} of {n} windows missed {limits.max_ms:g} ms"
+    text += f" ({never} were never judged)" if never else ""
+    if o is Outcome.INCONCLUSIVE:
+        need = needed_for_quantile(limits.quantile, limits.confidence)
+        return f"{text}: too few windows to tell; {need} without a miss would do, so run longer"
+    if o is Outcome.FAIL:
+        return f"{text}; {_blame(recording)}"
+    return text
+
+
+def _blame(recording: Recording) -> str:
+    """Which step took the time, and which stream was late."""
+    windows = recording.windows
+    late = windows.late.sum(axis=0) if len(windows.late) else np.zeros(0)
+    if windows.errors:
+        return f"the model failed: {windows.errors[0]}"
+    rows = step_table(recording)
+    if not rows:
+        return "no window was judged at all"
+    worst = max(rows, key=lambda row: float(row["p99_ms"]))
+    if len(late) and late.max() > 0 and worst["step"] == "link and wait":
+        return (
+            f"the samples of {windows.waited_for[int(late.argmax())]} were late for {int(late.max())} windows: "
+            "look at its link (USB latency timer, connection interval, a stalled sender)"
+        )
+    return f"most of the time went into {worst['step']!r} (p99 {worst['p99_ms']:.1f} ms)"

@@ -1,0 +1,76 @@
+"""How long after its due time each window was judged, and where the time went."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drivers.types import FloatArray, IntArray
+from harness.recording import STAGES, Recording, StreamData
+
+STEPS = (
+    ("link and wait", "due", "arrived"),
+    ("decode", "arrived", "decoded"),
+    ("window", "decoded", "windowed"),
+    ("model", "windowed", "inferred"),
+    ("verdict", "inferred", "judged"),
+)
+"""Name of each step with the stages that it lies between."""
+
+
+def floor_ms(recording: Recording) -> float:
+    """The largest declared one-way floor among the streams that windows wait for."""
+    roles = {key.split("/")[0] for key in recording.windows.waited_for}
+    return max((recording.rig.sensors[role].floor_ms for role in roles), default=0.0)
+
+
+def latencies_ms(recording: Recording) -> FloatArray:
+    """Judged minus due for every window (n,), plus the declared floor; inf for a window never judged.
+
+    A window that closed without samples which then came late is charged with the time at which they
+    came: those samples did not make it to a verdict before that. Samples that were lost charge nothing,
+    that is for the delivery check.
+    """
+    stamps = recording.windows.stamps_ns
+    if not len(stamps):
+        return np.empty(0)
+    stage = {name: stamps[:, number] for number, name in enumerate(STAGES)}
+    spent = (stage["judged"] - stage["due"]).astype(np.float64)
+    behind = _late_by_ns(recording, stage["due"], stage["arrived"])
+    spent = np.where(behind > 0, np.maximum(spent, spent + behind), spent)
+    return np.where(stage["judged"] < 0, np.inf, spent / 1e6 + floor_ms(recording))
+
+
+def _late_by_ns(recording: Recording, due_ns: IntArray, closed_ns: IntArray) -> IntArray:
+    """How long after the window's closing the missing samples came; 0 where none were missing or they were lost."""
+    behind = np.zeros(len(due_ns), dtype=np.int64)
+    for column, key in enumerate(recording.windows.waited_for):
+        late = np.flatnonzero(recording.windows.late[:, column])
+        if len(late):
+            came_ns = _came_ns(recording.streams[key], due_ns[late])
+            behind[late] = np.maximum(behind[late], np.where(came_ns > 0, came_ns - closed_ns[late], 0))
+    return behind
+
+
+def _came_ns(stream: StreamData, due_ns: IntArray) -> IntArray:
+    """Arrival of the sample that covers each due time, -1 where that sample was lost."""
+    period_ns = round(1e9 / (stream.spec.rate_hz or 1.0))
+    order = np.argsort(stream.time_ns, kind="stable")
+    times, arrivals = stream.time_ns[order], stream.arrival_ns[order]
+    place = np.searchsorted(times, due_ns - period_ns, side="right")
+    beyond = place >= len(times)
+    safe = np.minimum(place, max(0, len(times) - 1))
+    covers = ~beyond & (times[safe] <= due_ns + period_ns // 2) if len(times) else np.zeros(len(due_ns), bool)
+    return np.where(covers, arrivals[safe] if len(times) else -1, -1)
+
+
+def step_table(recording: Recording) -> list[dict[str, float | str]]:
+    """Per step: p50, p99 and max in ms over the windows that were judged."""
+    stamps = recording.windows.stamps_ns
+    done = stamps[stamps[:, -1] >= 0] if len(stamps) else stamps
+    rows: list[dict[str, float | str]] = []
+    for name, start, stop in STEPS:
+        if len(done):
+            spent = (done[:, STAGES.index(stop)] - done[:, STAGES.index(start)]) / 1e6
+            p50, p99 = np.percentile(spent, [50, 99])
+            rows.append({"step": name, "p50_ms": float(p50), "p99_ms": float(p99), "max_ms": float(spent.max())})
+    return rows

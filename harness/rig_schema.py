@@ -1,0 +1,133 @@
+"""The shape of a rig file, for pydantic, which checks it, and for editors (JSON Schema)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SimulateSchema(_Strict):
+    """How a sensor is simulated."""
+
+    clock: dict[Literal["offset_s", "ppm", "ppm_per_min"], float] = Field(
+        default_factory=dict, description="device clock: offset_s, ppm (positive: too fast), ppm_per_min"
+    )
+    signals: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="stream -> {signal: name, options}; see `hil list signals`"
+    )
+    faults: list[dict[str, Any]] = Field(
+        default_factory=list, description="list of {fault: name, keys}, applied in this order; see `hil list faults`"
+    )
+    usb_latency_ms: float = Field(0.0, ge=0, le=255, description="USB bridge delivers every so often; FTDI: 16")
+    connection_interval_ms: float = Field(30.0, ge=7.5, le=4000, description="BLE connection interval")
+
+
+class SensorSchema(_Strict):
+    """One sensor of the rig, under its role."""
+
+    sensor: str = Field(description="sensor type; see `hil list sensors`")
+    port: str | None = Field(None, description="serial device or pyserial URL (socket://, rfc2217://, hwgrep://)")
+    address: str | None = Field(None, description="BLE address, advertised name or service UUID")
+    baud: int | None = Field(None, ge=300, le=12_000_000, description="line rate, if not the sensor's own")
+    reader: Literal["thread", "process"] = Field("thread", description="who reads the serial port")
+    reconnect: bool = Field(True, description="reopen a link that was lost")
+    floor_ms: float = Field(0.0, ge=0, le=10_000, description="declared least delay of the link, added to latency")
+    settings: dict[str, Any] = Field(default_factory=dict, description="the sensor's own settings")
+    simulate: SimulateSchema = Field(default_factory=SimulateSchema, description="its simulation")
+
+
+class InputSchema(_Strict):
+    """Which stream feeds a modality of the model."""
+
+    stream: str = Field(description="role/stream")
+    seconds: float | None = Field(None, gt=0, le=600, description="length of the window")
+    rate_hz: float | None = Field(None, gt=0, le=5000, description="rate that the model wants")
+    channels: list[int] | None = Field(None, description="channels of the stream to use, from 0")
+
+
+class ModelSchema(_Strict):
+    """The module under test."""
+
+    factory: str | None = Field(None, description="pkg.mod:function that returns a torch module")
+    file: str | None = Field(None, description="exported program (.pt2) or TorchScript file")
+    engine: Literal["eager", "compile", "onnx"] = Field("eager", description="how it is run")
+    device: str = Field("cpu", description="cpu, or cuda where there is one")
+    threads: int = Field(1, ge=1, le=64, description="CPU threads; more than one costs tail latency on small machines")
+    inputs: dict[str, InputSchema] = Field(default_factory=dict, description="modality -> where it comes from")
+    virtual_ms: float = Field(5.0, ge=0, le=10_000, description="model time assumed in virtual time")
+
+
+class WindowSchema(_Strict):
+    """When the model runs."""
+
+    hop_ms: float = Field(80.0, ge=1, le=60_000, description="time from one window to the next")
+    wait_ms: float = Field(50.0, ge=0, le=10_000, description="how long a window waits for late streams")
+    fill_s: float = Field(4.0, ge=0, le=600, description="first window is due this long after the start")
+    grace_ms: float = Field(150.0, ge=0, le=10_000, description="no window is due so late before the end")
+
+
+class RigSchema(_Strict):
+    """A bench, or its simulation."""
+
+    schema_version: Literal[1] = Field(1, alias="schema", description="version of this format")
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the rig")
+    notes: str = Field("", description="for people")
+    simulate: bool = Field(False, description="simulated unless the bench is asked for (`--bench`)")
+    duration_s: float = Field(30.0, gt=0, le=864_000, description="length of a run")
+    seed: int = Field(0, ge=0, lt=2**63, description="every random draw of a simulation follows from it")
+    subject: dict[str, Any] = Field(default_factory=dict, description="the simulated person")
+    sensors: dict[str, SensorSchema] = Field(min_length=1, description="role -> sensor")
+    model: ModelSchema = Field(default_factory=ModelSchema)
+    window: WindowSchema = Field(default_factory=WindowSchema)
+    limits: dict[str, dict[str, Any]] = Field(min_length=1, description="check -> limits; see `hil list checks`")
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of a rig file, with the settings, faults, signals and limits that are installed."""
+    from drivers.registry import load_sensor, sensor_names
+    from harness.checks.registry import check_names, load_check
+    from simulators.faults.registry import fault_names, load_fault
+
+    schema = RigSchema.model_json_schema(by_alias=True)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "spiral-hil rig"
+    definitions = schema["$defs"]
+    limits = {name: _dataclass_schema(load_check(name).LIMITS) for name in check_names()}
+    schema["properties"]["limits"].update(properties=limits, additionalProperties=False)
+    sensor = definitions["SensorSchema"]
+    sensor["properties"]["sensor"]["enum"] = sensor_names()
+    sensor["allOf"] = [
+        {
+            "if": {"properties": {"sensor": {"const": name}}},
+            "then": {"properties": {"settings": _dataclass_schema(load_sensor(name).SETTINGS)}},
+        }
+        for name in sensor_names()
+    ]
+    faults = [_named("fault", name, _dataclass_schema(load_fault(name))) for name in fault_names()]
+    definitions["SimulateSchema"]["properties"]["faults"]["items"] = {"anyOf": faults}
+    return schema
+
+
+def _dataclass_schema(kind: type[Any]) -> dict[str, Any]:
+    from dataclasses import fields
+
+    schema = TypeAdapter(kind).json_schema()
+    for field in fields(kind):
+        entry = schema.get("properties", {}).get(field.name)
+        if entry is not None:
+            entry["description"] = field.metadata.get("help", "")
+            if entry.get("default") in (float("inf"), float("-inf")):
+                del entry["default"]
+    schema["additionalProperties"] = False
+    return schema
+
+
+def _named(key: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    schema["properties"] = {key: {"const": name}, **schema.get("properties", {})}
+    schema["required"] = [key, *schema.get("required", [])]
+    return schema
