@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from drivers.clock import VirtualClock
@@ -43,8 +43,14 @@ class SimulatedSpec:
     connection_interval_ms: float = 30.0
 
 
-def build(spec: SimulatedSpec, subject: Subject | None = None, start_ns: int = 0) -> SimulatedSensor:
-    """The sensor, at world second 0 = start_ns on the host clock; SettingError names a bad key."""
+def build(
+    spec: SimulatedSpec, subject: Subject | None = None, start_ns: int = 0, boot_ns: int | None = None
+) -> SimulatedSensor:
+    """The sensor, at world second 0 = start_ns on the host clock; SettingError names a bad key.
+
+    It is switched on at boot_ns, by default then too. A rig boots its sensors a little before the run
+    starts, so that fault times count from the run's start and leave the start-up exchange alone.
+    """
     module = load_sensor(spec.sensor)
     device = module.device(make_settings(module, spec.settings))
     name = spec.name or spec.sensor
@@ -52,7 +58,9 @@ def build(spec: SimulatedSpec, subject: Subject | None = None, start_ns: int = 0
     draws = Draws(spec.seed, name)
     truths: list[Truth] = []
     faults = [make_fault(given) for given in spec.faults]
-    where = [Where(name, start_ns, draws.child(f.NAME, n), truths.append) for n, f in enumerate(faults)]
+    for fault in faults:
+        fault.check_fits(spec.sensor, device.streams)
+    where = [Where(name, start_ns, draws.child(*label), truths.append) for label in _labels(faults)]
     clock = DeviceClock(**spec.clock)
     resets: list[float] = []
     outages: list[tuple[float, float]] = []
@@ -68,7 +76,7 @@ def build(spec: SimulatedSpec, subject: Subject | None = None, start_ns: int = 0
     channels = {uuid: _channel(spec, module.BAUD, faults, where, start_ns, uuid) for uuid in _channels(device)}
     return SimulatedSensor(
         name, device, sources, clock, channels,
-        start_ns=start_ns, counter_resets_s=resets, outages_s=outages, truths=truths,
+        start_ns=start_ns, boot_ns=boot_ns, counter_resets_s=resets, outages_s=outages, truths=truths,
     )  # fmt: skip
 
 
@@ -87,7 +95,8 @@ def _channel(
         line = ConnectionEvents(spec.connection_interval_ms, start_ns)
     else:
         line = SerialLine(int(spec.settings.get("baud", baud)), spec.usb_latency_ms, start_ns)
-    pairs = list(zip(faults, where, strict=True))
+    here = [replace(w, draws=w.draws.child(uuid), channel=uuid) for w in where]
+    pairs = list(zip(faults, here, strict=True))
     return Channel(
         [f.bind(w) for f, w in pairs if isinstance(f, FrameFault)],
         line,

@@ -25,7 +25,7 @@ class SerialLine:
         self._byte_ns = round(10e9 / baud)
         self._latency_ns = to_ns(usb_latency_ms / 1000)
         self._start_ns = start_ns
-        self._busy_ns = start_ns
+        self._busy_ns = -(2**62)  # idle since ever: a sensor may boot before the run starts
 
     def carry(self, batch: Batch) -> Batch:
         """Each chunk is delivered when its last bit is through."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -79,18 +79,21 @@ class SimulatedSensor:
         channels: Mapping[str, Channel],
         *,
         start_ns: int = 0,
+        boot_ns: int | None = None,
         counter_resets_s: Sequence[float] = (),
         outages_s: Sequence[tuple[float, float]] = (),
         truths: list[Truth] | None = None,
     ) -> None:
         self.name, self.device, self.clock = name, device, clock
         self.description = f"simulated {name}"
-        self.truths = truths if truths is not None else []
+        self._truths = truths if truths is not None else []
         self._sources, self._channels, self._start_ns = sources, channels, start_ns
+        boot_ns = start_ns if boot_ns is None else boot_ns
+        self._boot_s = (boot_ns - start_ns) / _NS  # the subject's second 0, and zero or less in world time
         self._resets_ns = sorted(self._host_ns(t) for t in counter_resets_s)
         self._outages_ns = sorted((self._host_ns(a), self._host_ns(b)) for a, b in outages_s)
         self._link_events = [ns for outage in self._outages_ns for ns in outage]
-        self._done_ns = start_ns - 1
+        self._done_ns = boot_ns - 1
         self._out: list[LinkDown | LinkUp] = []
         self._anchor()
 
@@ -108,6 +111,16 @@ class SimulatedSensor:
         self._taken = [0] * len(self._sources)
         self._base = [source.next_index for source in self._sources]
         self._events_from_s = begin_s
+
+    @property
+    def truths(self) -> list[Truth]:
+        """What the faults have done up to now, by start; a spell that is still going on ends now."""
+        stages: list[SampleStage | BatchStage] = [stage for source in self._sources for stage in source.stages]
+        stages += [s for channel in self._channels.values() for s in (*channel.frame_stages, *channel.byte_stages)]
+        every = self._truths + [truth for stage in stages for truth in stage.under_way()]
+        begun = [truth for truth in every if truth.start_ns <= self._done_ns]
+        ended = [replace(truth, end_ns=min(truth.end_ns, self._done_ns)) for truth in begun]
+        return sorted(ended, key=lambda truth: truth.start_ns)
 
     # --- what the host does -------------------------------------------------------------------
 
@@ -207,20 +220,24 @@ class SimulatedSensor:
         return Block(index, due_ns, self._device_ns(phase, world), values)
 
     def _events(self, source: StreamSource, until_ns: int) -> Block:
-        world, values = source.signal.events(self._events_from_s, self._world_s(until_ns + 1))
+        times, values = source.signal.events(
+            self._events_from_s - self._boot_s, self._world_s(until_ns + 1) - self._boot_s
+        )
+        world = times + self._boot_s
         index = np.arange(source.next_index, source.next_index + len(world), dtype=np.int64)
         source.next_index += len(world)
         due_ns = self._start_ns + np.rint(world * _NS).astype(np.int64)
         return Block(index, due_ns, self._device_ns(self.clock.phase(world), world), digitise(values, source.spec))
 
     def _measure(self, source: StreamSource, first: int, world: FloatArray) -> FloatArray:
-        values = source.signal.render(first, world)
+        values = source.signal.render(first, world - self._boot_s)
         for stage in source.stages:
             values = stage.apply(first, world, values)
         return digitise(values, source.spec)
 
     def _device_ns(self, phase: FloatArray, world: FloatArray) -> IntArray:
-        return np.rint(self.clock.reading(phase, world) * _NS).astype(np.int64)
+        since_boot = phase - self.clock.phase(np.array([self._boot_s]))[0]
+        return np.rint(self.clock.reading(since_boot, world) * _NS).astype(np.int64)
 
 
 def digitise(values: FloatArray, spec: StreamSpec) -> FloatArray:
