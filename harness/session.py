@@ -16,6 +16,7 @@ from drivers.clock import Clock, Inbox, to_ns
 from drivers.driver import Driver
 from drivers.errors import SensorError
 from drivers.types import Batch, Event, FloatArray, IntArray, LinkDown, LinkItem, Notice, Samples
+from harness.model.errors import ModelFault
 from harness.recorder import Recorder
 from harness.rig import Rig
 from harness.track import Track
@@ -32,17 +33,13 @@ class Stage(Protocol):
     outputs: int
 
     def prepare(self, tracks: Mapping[str, Track]) -> None:
-        """Wire streams (``role/stream``) to the model's inputs and warm up; RigError if that cannot be."""
+        """Wire streams (``role/stream``) to the model's inputs and warm up; ModelError if that cannot be."""
 
     def gather(self, due_ns: IntArray, quality: Mapping[str, float], closed_ns: IntArray, late: IntArray) -> object:
         """The model's inputs for these windows; samples that arrived after a window closed are not seen."""
 
     def infer(self, inputs: object) -> FloatArray:
         """(w, outputs). ModelFault if the model raises or returns what it must not."""
-
-
-class ModelFault(Exception):
-    """The model raised, or returned NaN, Inf or a wrong shape."""
 
 
 @dataclass
@@ -77,6 +74,8 @@ class Session:
     recorder: Recorder
     stage: Stage
     on_progress: Callable[[Progress], None] = lambda progress: None
+    begin_ns: int | None = None
+    """When the run shall begin, if that is known beforehand; otherwise as soon as everything is connected."""
     modelled_ns: int = 0
     """Virtual time: the model time that is assumed for each window."""
     roles: dict[str, _Role] = field(default_factory=dict)
@@ -93,6 +92,7 @@ class Session:
         self.waited = tuple(key for key, track in tracks.items() if waits_for(track.period_ns, hop_ns))
         self._awaited = [tracks[key] for key in self.waited]
         self.quality: dict[str, float] = {}
+        self.start_ns = self.stop_ns = self.clock.now_ns()
         self._next_window = 0
         self._worst_ns = 0
         self._busy_until_ns = 0
@@ -131,7 +131,9 @@ class Session:
         return not self.connect_errors
 
     def _stream(self) -> None:
-        start_ns = self.clock.now_ns()
+        start_ns = max(self.clock.now_ns(), self.begin_ns or 0)
+        while (got := self.inbox.get(start_ns)) is not None:  # history, for windows that reach back
+            self._take(*got)
         self.start_ns, self.stop_ns = start_ns, start_ns + to_ns(self.rig.duration_s)
         self.schedule = Schedule.of(self.rig.window, start_ns, self.stop_ns)
         self.recorder.start(start_ns, self.waited)
@@ -211,6 +213,10 @@ class Session:
                     self.recorder.event(name, Notice("reconnect_failed", str(error), self.clock.now_ns()))
                     role.driver.give_up()
 
+    def errors(self) -> tuple[str, ...]:
+        """What the model did wrong, each kind once with the number of windows that it cost."""
+        return tuple(f"{text} ({count} windows)" for text, count in self.model_errors.items())
+
     # --- windows ------------------------------------------------------------------------------
 
     def _close_windows(self) -> None:
@@ -266,7 +272,7 @@ class Session:
                 self.quality[f"{name}/{stream}"] = score
 
     def _show(self, trouble: str = "") -> None:
-        elapsed = (self.clock.now_ns() - self.start_ns) / 1e9 if hasattr(self, "start_ns") else 0.0
+        elapsed = max(0, self.clock.now_ns() - self.start_ns) / 1e9
         troubles = trouble or "; ".join(role.problem for role in self.roles.values() if role.problem)
         samples = sum(role.samples for role in self.roles.values())
         self.on_progress(

@@ -1,0 +1,101 @@
+"""Opens a rig: real links, simulators in a process of their own, or simulators in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from drivers.clock import Clock, Inbox, RealClock, VirtualClock, to_ns
+from drivers.driver import Driver
+from drivers.links import make_link
+from drivers.links.memory import MemoryLink
+from drivers.registry import load_sensor, make_settings
+from harness.rig import Rig, SensorEntry
+from harness.rig_file import simulated_spec
+from simulators.build import build
+from simulators.subject import Subject, make_profile
+from simulators.truth import Truth
+
+LEAD_S = 3.0
+"""Simulated sensors boot this long before the run, so that connecting falls outside it."""
+
+
+class Mode(StrEnum):
+    """Where the sensors are."""
+
+    BENCH = "bench"
+    SIMULATED = "simulated"
+    VIRTUAL = "virtual"
+
+
+@dataclass
+class Bench:
+    """Drivers that are ready to connect, on one clock and one inbox."""
+
+    mode: Mode
+    clock: Clock
+    inbox: Inbox
+    drivers: dict[str, Driver] = field(default_factory=dict)
+    start_ns: int | None = None
+    """When the simulated run begins; None on a real bench, which begins when everything is connected."""
+    truths: list[Truth] = field(default_factory=list)
+    """Complete once the bench is closed."""
+    host: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def open_bench(rig: Rig, mode: Mode) -> Iterator[Bench]:
+    """The rig's drivers, not yet connected; simulators run until the end of the block."""
+    clock: Clock = VirtualClock() if mode is Mode.VIRTUAL else RealClock()
+    bench = Bench(mode, clock, clock.inbox())
+    if mode is Mode.VIRTUAL and isinstance(clock, VirtualClock):
+        yield from _virtual(rig, bench, clock)
+    elif mode is Mode.SIMULATED:
+        yield from _simulated(rig, bench)
+    else:
+        for entry in rig.sensors.values():
+            _add(bench, entry, entry.port, entry.address)
+        yield bench
+
+
+def _virtual(rig: Rig, bench: Bench, clock: VirtualClock) -> Iterator[Bench]:
+    subject = Subject(rig.seed, make_profile(rig.subject))
+    bench.start_ns = clock.now_ns() + to_ns(LEAD_S)
+    peers = []
+    for role, entry in rig.sensors.items():
+        peer = build(simulated_spec(entry, rig.seed), subject, bench.start_ns, clock.now_ns())
+        sensor = load_sensor(entry.sensor)
+        host = sensor.host(make_settings(sensor, entry.settings))
+        bench.drivers[role] = Driver(host, MemoryLink(peer, clock), name=entry.sensor, key=role, inbox=bench.inbox)
+        peers.append(peer)
+    yield bench
+    bench.truths += [truth for peer in peers for truth in peer.truths]
+
+
+def _simulated(rig: Rig, bench: Bench) -> Iterator[Bench]:
+    from simulators.serve.process import SimulatorProcess
+
+    specs = [simulated_spec(entry, rig.seed) for entry in rig.sensors.values()]
+    with SimulatorProcess(specs, seed=rig.seed, subject=rig.subject, lead_s=LEAD_S) as process:
+        bench.start_ns = process.start_ns
+        for role, entry in rig.sensors.items():
+            place = process.places[role]
+            _add(bench, entry, place.get("port"), place.get("address"))
+        yield bench
+        ended = process.stop()
+    bench.truths += ended.truths
+    bench.host["sender_lateness_us"] = ended.lateness_us
+
+
+def _add(bench: Bench, entry: SensorEntry, port: str | None, address: str | None) -> None:
+    sensor = load_sensor(entry.sensor)
+    options: dict[str, Any] = {"reconnect": entry.reconnect}
+    if sensor.LINK == "serial":
+        options["reader"] = entry.reader
+        options["baud"] = entry.baud or entry.settings.get("baud") or sensor.BAUD
+    link = make_link(sensor, port=port, address=address, clock=bench.clock, **options)
+    host = sensor.host(make_settings(sensor, entry.settings))
+    bench.drivers[entry.role] = Driver(host, link, name=entry.sensor, key=entry.role, inbox=bench.inbox)
