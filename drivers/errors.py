@@ -33,3 +33,12 @@ class UnknownSensor(SensorError, LookupError):
 
 class SettingError(SensorError, ValueError):
     """A setting of a sensor, link, signal or fault has no meaning there."""
+
+
+class AttError(SensorError):
+    """A GATT peripheral refuses a read, a write or a subscription, with this ATT error code
+    (Bluetooth Core Specification, vol. 3, part F, 3.4.1.1; 0x80 to 0x9f are the profile's own)."""
+
+    def __init__(self, code: int, what: str = "") -> None:
+        super().__init__(f"ATT error 0x{code:02x}{': ' if what else ''}{what}")
+        self.code = code
