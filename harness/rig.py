@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -81,3 +81,17 @@ class Rig:
     path: str = ""
     text: str = ""
     """The file as it stood, for the record."""
+
+
+def rig_to_dict(rig: Rig) -> dict[str, Any]:
+    """The rig as plain dicts, ready for JSON."""
+    return asdict(rig)
+
+
+def rig_from_dict(data: Mapping[str, Any]) -> Rig:
+    """The rig that rig_to_dict gave; TypeError or KeyError if it is none."""
+    made = dict(data)
+    made["sensors"] = {role: SensorEntry(**entry) for role, entry in data["sensors"].items()}
+    made["model"] = ModelEntry(**data["model"])
+    made["window"] = WindowEntry(**data["window"])
+    return Rig(**made)
