@@ -1,34 +1,177 @@
-"""Device clock to host clock, from pairs of device time and arrival.
+"""Device clock to host clock, from pairs of device time and arrival, as samples come.
 
-The delay from sensor to host is never negative and sometimes long, so the estimate rests on the
-*earliest* arrivals of each second, not on the mean: see docs/architecture.md, "Time".
+The delay from sensor to host is never negative and sometimes long, so nothing here rests on the mean:
+the *earliest* arrivals of each second carry the clock, and a robust line runs through them. Samples
+that arrive together count once, by the last of them: the others only waited for it. After a run,
+fit_clock() and find_steps() say the same with intervals.
+
+One-way data cannot tell a constant delay from an offset: every offset here includes the link's
+smallest delay. See docs/architecture.md, "Time".
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
-from drivers.types import IntArray, Samples
+from drivers.clock_fit import ClockFit, arrival_groups, fit_clock, huber_line
+from drivers.clock_steps import Step, find_steps
+from drivers.types import FloatArray, IntArray, Samples
+
+__all__ = ["ClockFit", "OnlineTimebase", "Step", "arrival_groups", "find_steps", "fit_clock"]
+
+_SECOND_NS = 1_000_000_000
+_BLOCK_PERIODS = 8
+"""A block holds at least so many samples: the minimum of fewer is no floor."""
+_BLOCKS = 120
+"""Blocks behind the online line: long enough for the slope, short enough to follow a warming crystal."""
+_DENSE = 12
+"""So many blocks are refitted one by one; then every fourth block, which the slope hardly notices."""
+_PRIOR_NS_PER_S = 1e5
+"""Standard deviation of a crystal's rate error before anything is known: 100 ppm."""
+_EARLY_BLOCKS, _EARLY_SIGMA_NS = 10, 2e6
+"""With few blocks their scatter says little; assume at least so much."""
+_JUMP_NS = 30e6
+"""A block this far off the line is another time base, not jitter."""
+_SLEW = 0.5
+"""Published times move by at most half of the step between two samples, so they never turn back."""
 
 
 class OnlineTimebase:
-    """Maps one stream's samples to the host clock as they come, in bounded memory."""
+    """Maps one stream's samples to the host clock as they come, in bounded memory.
+
+    A sample's time depends on what arrived with it and before it only, not on how samples are cut into batches.
+    """
 
     def __init__(self, rate_hz: float | None) -> None:
-        self._period_ns = 1e9 / rate_hz if rate_hz else None
-        self._segment = -1
-        self._offset_ns: float | None = None
+        self._period_ns = _SECOND_NS / rate_hz if rate_hz else None
+        period_ns = self._period_ns or _SECOND_NS
+        self._block_ns = max(_SECOND_NS, round(_BLOCK_PERIODS * period_ns))
+        self._segment: int | None = None
+        self._points = np.empty((2, _BLOCKS))
+
+    def _begin(self, segment: int, device_ns: int, delay_ns: int) -> None:
+        self._segment, self._anchor_ns, self._base_ns = segment, device_ns, delay_ns
+        self._count, self._closed = 0, 0
+        self._block, self._low, self._low_at = 0, np.inf, 0.0
+        self._offset, self._slope = np.inf, 0.0
+        self._last: tuple[int, float] | None = None
 
     def update(self, samples: Samples) -> IntArray:
-        """Host time of each sample in ns, int64 (n,)."""
+        """Host time of each sample in ns, int64 (n,): from device time, else from index and rate, else arrival."""
         if samples.device_ns is not None:
-            device = samples.device_ns.astype(np.float64)
+            device = samples.device_ns
         elif self._period_ns is not None:
-            device = samples.index * self._period_ns
+            device = np.rint(samples.index * self._period_ns).astype(np.int64)
         else:
             return samples.arrival_ns
+        if not len(device):
+            return np.empty(0, dtype=np.int64)
         if samples.segment != self._segment:
-            self._segment, self._offset_ns = samples.segment, None
-        floor = float(np.min(samples.arrival_ns - device)) if len(device) else np.inf
-        self._offset_ns = floor if self._offset_ns is None else min(self._offset_ns, floor)
-        return np.asarray(device + self._offset_ns, dtype=np.int64)
+            self._begin(samples.segment, int(device[0]), int(samples.arrival_ns[0] - device[0]))
+        since = device - self._anchor_ns
+        if samples.arrival_ns[0] == samples.arrival_ns[-1]:
+            target = np.full(len(device), self._group(int(since.max()), float((samples.arrival_ns - device).min())))
+        else:
+            starts, last, delay = arrival_groups(samples.arrival_ns, device)
+            levels = self._groups(last - self._anchor_ns, (delay - self._base_ns).astype(np.float64))
+            target = np.repeat(levels, np.diff(starts, append=len(device)))
+        return np.asarray(device + (self._base_ns + np.rint(self._slewed(since, target)).astype(np.int64)))
+
+    def _group(self, at_ns: int, delay_ns: float) -> float:
+        """Offset for one chunk, without the cost of the general case."""
+        at_s, low = at_ns / _SECOND_NS, delay_ns - self._base_ns
+        if at_ns // self._block_ns > self._block:
+            self._close(at_ns // self._block_ns)
+        if low < self._low:
+            self._low, self._low_at = low, at_s
+        return min(self._offset + self._slope * at_s, self._low)
+
+    def _groups(self, at_ns: IntArray, delay_ns: FloatArray) -> FloatArray:
+        """Offset for each chunk: the line so far, but never later than the earliest arrival of its block."""
+        at_s, blocks = at_ns / _SECOND_NS, np.maximum.accumulate(at_ns // self._block_ns)
+        cuts = [0, *(np.flatnonzero(np.diff(blocks)) + 1).tolist(), len(blocks)]
+        levels = np.empty(len(at_s))
+        for start, stop in pairwise(cuts):
+            if blocks[start] > self._block:
+                self._close(int(blocks[start]))
+            part, at = delay_ns[start:stop], at_s[start:stop]
+            lows = np.minimum(np.minimum.accumulate(part), self._low)
+            if lows[-1] < self._low:
+                self._low, self._low_at = float(lows[-1]), float(at[np.argmin(part)])
+            levels[start:stop] = np.minimum(self._offset + self._slope * at, lows)
+        return levels
+
+    def _close(self, block: int) -> None:
+        """A block is over: its earliest arrival joins the line, or starts a new one."""
+        points, low, at = self._points, self._low, self._low_at
+        self._block, self._low = block, np.inf
+        if np.isinf(low):
+            return
+        if self._count == _BLOCKS:
+            points[:, :-1] = points[:, 1:]
+            self._count -= 1
+        points[:, self._count] = at, low
+        self._count, self._closed = self._count + 1, self._closed + 1
+        jumped = self._count > 1 and self._jumped()
+        if jumped or self._closed <= _DENSE or self._closed % 4 == 0:
+            self._offset, self._slope = _floor_line(*points[:, : self._count])
+
+    def _jumped(self) -> bool:
+        """Forget the blocks before a jump: one block suffices if early, two in a row if late (a stall is late too)."""
+        at, low = self._points[:, max(self._count - 2, 0) : self._count]
+        off = low - self._offset - self._slope * at
+        if off[-1] < -_JUMP_NS:
+            keep = 1
+        elif off.min() > _JUMP_NS and abs(off[1] - off[0]) < _JUMP_NS:
+            keep = 2
+        else:
+            return False
+        self._points[:, :keep] = self._points[:, self._count - keep : self._count]
+        self._count, self._closed = keep, keep
+        return True
+
+    def _slewed(self, since_ns: IntArray, target: FloatArray) -> FloatArray:
+        """The target offsets, reached at most _SLEW of device time at a time. (n,)"""
+        if self._last is None:
+            self._last = int(since_ns[0]), float(target[0])
+        at, offset = self._last
+        room = _SLEW * np.abs(np.diff(since_ns, prepend=at))
+        excess = np.abs(np.diff(target, prepend=offset)) > room + 1.0
+        if excess.any():
+            target = _ramp(offset, target, room, int(np.argmax(excess)))
+        self._last = int(since_ns[-1]), float(target[-1])
+        return target
+
+
+def _ramp(offset: float, target: FloatArray, room: FloatArray, at: int) -> FloatArray:
+    """Follow ``target`` from ``offset`` by at most ``room`` per sample; ``at`` is the first sample out of reach."""
+    out, reach = target.copy(), np.cumsum(room)
+    while at < len(out):
+        before = out[at - 1] if at else offset
+        done = reach[at - 1] if at else 0.0
+        step = np.sign(out[at] - before)
+        line = before + step * (reach[at:] - done)
+        met = step * (line - target[at:]) >= 0
+        count = int(np.argmax(met)) if met.any() else len(line)
+        out[at : at + count] = line[:count]
+        at += count
+        if at < len(out):
+            out[at] = target[at]
+            far = np.abs(np.diff(target[at:])) > room[at + 1 :] + 1.0
+            at = at + 1 + int(np.argmax(far)) if far.any() else len(out)
+    return out
+
+
+def _floor_line(at_s: FloatArray, low_ns: FloatArray) -> tuple[float, float]:
+    """Offset (ns at 0 s) and slope (ns/s) of the floor under block minima, slope drawn to 0 as the prior says."""
+    count = len(at_s)
+    if count < 3:
+        return float(low_ns.min()), 0.0
+    scatter = 1.05 * float(np.median(np.abs(np.diff(low_ns))))
+    if count < _EARLY_BLOCKS:
+        scatter = max(scatter, _EARLY_SIGMA_NS)
+    slope, rest = huber_line(at_s, low_ns, (scatter / _PRIOR_NS_PER_S) ** 2)
+    floor = np.partition(rest, count // 10)[count // 10]
+    return float(floor), slope
