@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -263,6 +263,10 @@ class NotingLink:
         self._link, self._note = link, note
         self.description = link.description
         self.clock: Clock = link.clock
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else the link can do."""
+        return getattr(self._link, name)
 
     @property
     def quantum_ns(self) -> int:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,7 +42,9 @@ from harness.recording_files import (
 )
 from harness.rig import Rig, rig_from_dict, rig_to_dict
 from harness.xdf import Channel, XdfWriter
-from simulators.truth import Truth
+
+if TYPE_CHECKING:
+    from simulators.truth import Truth
 
 _TYPES = {"ecg": "ECG", "eeg": "EEG", "ppg": "PPG", "eda": "EDA", "exg": "EXG", "acceleration": "Accelerometer"}
 """Content types by which EEGLAB and others choose streams; other kinds go by their own name."""
@@ -160,12 +162,15 @@ class Recorder:
         meta: Mapping[str, Any] | None = None,
         interrupted: str = "",
         errors: Sequence[str] = (),
+        start_ns: int | None = None,
     ) -> Recording:
         """Close the files and return the run. ``errors``: what the model raised, once per kind.
 
+        ``start_ns``, if given, replaces what start() said or, if the run never came so far, when recording began.
         A disk that fails here or failed before does not raise: ``interrupted`` says so.
         """
-        end = {"stop_ns": stop_ns, "host": host or {}, "meta": meta or {}, "interrupted": interrupted}
+        self._start_ns = self._start_ns if start_ns is None else int(start_ns)
+        end = {"start_ns": self._start_ns, "stop_ns": stop_ns, "host": host or {}, "meta": meta or {}, "interrupted": interrupted}
         end = json.loads(to_json({**end, "errors": list(errors)}))
         try:
             self.flush()

@@ -19,7 +19,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -42,7 +42,9 @@ from drivers.types import (
 from harness.recording import STAGES, Recording, StreamData, Windows
 from harness.rig import Rig, rig_from_dict
 from harness.xdf_read import XdfError, XdfFile, XdfStream, read_xdf
-from simulators.truth import Truth
+
+if TYPE_CHECKING:
+    from simulators.truth import Truth
 
 XDF, RIG, RIG_TEXT, TRUTH, RAW = "recording.xdf", "rig.json", "rig.yaml", "truth.jsonl", "raw"
 RUN, INCIDENTS, WINDOWS, OUTPUTS = "run", "incidents", "windows", "outputs"
@@ -193,6 +195,8 @@ def load_recording(directory: str | Path) -> Recording:
 
 def load_truth(directory: str | Path) -> list[Truth]:
     """What was really done to the simulated sensors; empty for a run on a bench."""
+    from simulators.truth import Truth  # here, so that reading a run does not load every simulator
+
     path = Path(directory) / TRUTH
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []  # what has no end of line is torn
     return [Truth(**json.loads(line)) for line in lines]
