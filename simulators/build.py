@@ -76,8 +76,25 @@ def build(
     channels = {uuid: _channel(spec, module.BAUD, faults, where, start_ns, uuid) for uuid in _channels(device)}
     return SimulatedSensor(
         name, device, sources, clock, channels,
-        start_ns=start_ns, boot_ns=boot_ns, counter_resets_s=resets, outages_s=outages, truths=truths,
+        start_ns=start_ns, boot_ns=boot_ns, counter_resets_s=resets, outages_s=_joined(outages), truths=truths,
     )  # fmt: skip
+
+
+def _labels(faults: Sequence[Fault]) -> list[tuple[str, int]]:
+    """Name and how many of that name came before, so that adding another fault changes no draw of this one."""
+    names = [fault.NAME for fault in faults]
+    return [(name, names[:n].count(name)) for n, name in enumerate(names)]
+
+
+def _joined(outages: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The same time unplugged, as outages that neither overlap nor touch."""
+    joined: list[tuple[float, float]] = []
+    for down, up in sorted(outages):
+        if joined and down <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(up, joined[-1][1]))
+        else:
+            joined.append((down, up))
+    return joined
 
 
 def _channels(device: Device) -> list[str]:

@@ -111,6 +111,13 @@ class Fault:
     def check_keys(self) -> None:
         """Conditions between keys; SettingError."""
 
+    def must_happen(self, name: str, at_s: float) -> None:
+        """SettingError for a moment outside start_s..stop_s, which would never come."""
+        if not self.start_s <= at_s < self.stop_s:
+            raise SettingError(
+                f"{self.NAME}: {name} {at_s:g} lies outside start_s {self.start_s:g} to stop_s {self.stop_s:g}"
+            )
+
     def check_fits(self, sensor: str, streams: Sequence[StreamSpec]) -> None:
         """SettingError if the fault could do nothing on a sensor with these streams."""
 
