@@ -21,7 +21,6 @@ class FAULT(ByteFault):
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"quality", "rate", "sync"})
     LINKS: ClassVar[frozenset[str]] = frozenset({"serial"})
 
-    start_s: float = key(5.0, "seconds into the run at which the fault begins: after the start-up exchange", "s", low=0)
     per_million: float = key(100.0, "bits inverted among a million", "", low=0.001, high=500000)
 
     def bind(self, where: Where) -> BatchStage:

@@ -27,7 +27,6 @@ class FAULT(ByteFault):
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"quality", "rate", "sync"})
 
-    start_s: float = key(5.0, "seconds into the run at which the fault begins: after the start-up exchange", "s", low=0)
     per_min: float = key(60.0, "bursts a minute", "1/min", low=0.01, high=60000)
     mean_bytes: float = key(20.0, "mean length of a burst", "bytes", low=1, high=2048)
 
