@@ -1,0 +1,250 @@
+"""Turns a short frame counter into sample numbers, with the arrival times as the second witness.
+
+A counter of ``modulus`` steps says nothing about whole turns, but a frame cannot arrive before it was
+sent: against the line of earliest arrivals a frame is never more than 50 ms early and may be late by
+up to a turn less that. So 8 bits at 250 Hz size any loss, however long, as long as the silence and
+the lateness at its end do not both come near a turn (1.024 s). Where they do, the incident says so.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from drivers.types import IntArray
+
+EARLY_NS = 50_000_000
+"""A frame further ahead of the earliest-arrival line than this was not sent by a steady counter."""
+_STALL_NS = 200_000_000
+"""Lateness that is believed without a loss even where a turn of the counter is shorter."""
+_STEP_BACK = 8
+_LEAK = 1 / 64
+"""Share of a period by which the line follows a slow device, for each frame received: never over a silence."""
+_DRIFT = 5e-4
+"""Error of rate allowed for over a silence."""
+_SCALAR = 4
+"""Up to so many frames, plain Python is faster than arrays."""
+_LONGEST_RUN = 8192
+
+IncidentKind: TypeAlias = Literal["lost", "repeated", "reordered", "reset", "ambiguous"]
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Something other than the next frame, at ``position`` of the batch."""
+
+    position: int
+    kind: IncidentKind
+    count: int = 1
+    """Frames lost before this one."""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unwrapped:
+    """What a batch of n counters means."""
+
+    index: IntArray
+    """(n,) frame number in its segment's numbering, which starts at the counter's value."""
+    segment: IntArray
+    """(n,)"""
+    incidents: tuple[Incident, ...]
+    """In order of position; a clean batch has none."""
+
+    def kept(self) -> np.typing.NDArray[np.bool_]:
+        """(n,) False where a frame only repeats an earlier one."""
+        keep = np.ones(len(self.index), dtype=bool)
+        keep[[i.position for i in self.incidents if i.kind == "repeated"]] = False
+        return keep
+
+
+class CounterUnwrapper:
+    """Numbers the frames of one device, in arrival order; how they are batched changes no answer.
+
+    ``modulus``: steps of the counter; ``period_ns``: nominal time from one count to the next.
+    """
+
+    def __init__(self, modulus: int, period_ns: float) -> None:
+        self.modulus, self.period_ns = modulus, float(period_ns)
+        self._turn_ns = modulus * self.period_ns
+        self._leak_ns = self.period_ns * _LEAK
+        self._edge_ns = min(EARLY_NS, self._turn_ns / 4)
+        self._late_ns = max(self._turn_ns - self._edge_ns, _STALL_NS)
+        self._near = min(_STEP_BACK, modulus // 4)
+        self._window = (1 << self._near + 1) - 1
+        self._segment = -1
+        self._started = False
+        self._last = self._index0 = self._received = self._doubt = self._seen = 0
+        self._arrival0_ns = self._last_arrival_ns = 0
+        self._line = 0.0
+        self._sure_line = 0.0
+        """The line as it was before the last loss of more than a turn, for the next ``_doubt`` frames."""
+
+    def restart(self) -> None:
+        """Whatever comes next begins a new segment: the device was started anew."""
+        self._started = False
+
+    def update(self, counters: IntArray, arrival_ns: IntArray) -> Unwrapped:
+        """Unwrap counters (n,) that arrived at ``arrival_ns`` (n,), never decreasing."""
+        count = len(counters)
+        index = np.empty(count, dtype=np.int64)
+        segment = np.empty(count, dtype=np.int64)
+        incidents: list[Incident] = []
+        breaks = self._breaks(counters) if count > _SCALAR else []
+        position = 0
+        while position < count:
+            stop = min(breaks[bisect_right(breaks, position)], position + _LONGEST_RUN) if breaks else position
+            done = self._run(counters, arrival_ns, index, position, stop) if stop - position > _SCALAR else 0
+            if not done:
+                index[position] = self._one(int(counters[position]), int(arrival_ns[position]), position, incidents)
+                done = 1
+            segment[position : position + done] = self._segment
+            position += done
+        return Unwrapped(index, segment, tuple(incidents))
+
+    # --- many consecutive frames at once ------------------------------------------------------
+
+    def _breaks(self, counters: IntArray) -> list[int]:
+        """Positions at which the counter does not follow on the frame before, and the end."""
+        steps = np.diff(counters)
+        wrong = np.flatnonzero((steps != 1) & (steps != 1 - self.modulus)) + 1
+        return [*wrong.tolist(), len(counters)]
+
+    def _run(self, counters: IntArray, arrival_ns: IntArray, index: IntArray, start: int, stop: int) -> int:
+        """Number consecutive frames; how many there were until one needs a closer look."""
+        if not self._started or (int(counters[start]) - self._last) % self.modulus != 1:
+            return 0
+        number = np.arange(1, stop - start + 1, dtype=np.int64)
+        numbers = self._last + number
+        sent = (numbers - self._index0) * self.period_ns
+        height = (arrival_ns[start:stop] - self._arrival0_ns) - sent - (self._received + number) * self._leak_ns
+        line = np.minimum.accumulate(np.concatenate([[self._line], height]))
+        late = height - line[:-1]
+        odd = late >= self._late_ns - self._edge_ns
+        if self._doubt:
+            odd[: self._doubt] |= height[: self._doubt] - self._sure_line < -EARLY_NS
+        done = int(odd.argmax()) if odd.any() else stop - start
+        if done:
+            index[start : start + done] = numbers[:done]
+            self._last += done
+            self._received += done
+            fresh = min(done, self._near + 1)
+            self._seen = (self._seen << fresh | (1 << fresh) - 1) & self._window
+            self._line = float(line[done])
+            self._doubt = max(0, self._doubt - done)
+            self._last_arrival_ns = int(arrival_ns[start + done - 1])
+        return done
+
+    # --- one frame ----------------------------------------------------------------------------
+
+    def _one(self, counter: int, arrival_ns: int, position: int, incidents: list[Incident]) -> int:
+        if not self._started:
+            return self._begin(counter, arrival_ns)
+        forward = (counter - self._last) % self.modulus
+        back = (self.modulus - forward) % self.modulus
+        silence_ns = arrival_ns - self._last_arrival_ns
+        step = forward or self.modulus
+        height = self._height(step, arrival_ns)
+        late = height - self._line
+        if back <= self._near and (silence_ns < self._turn_ns / 2 or late < -EARLY_NS):
+            return self._behind(back, arrival_ns, position, incidents)
+        turns = int((late + self._edge_ns) // self._turn_ns) if late >= self._late_ns else 0
+        early_ns = EARLY_NS + _DRIFT * silence_ns
+        if late < -early_ns and step > self._near:
+            return self._reset(f"counter went from {self._last % self.modulus} to {counter}, "
+                               f"{-late / 1e6:.0f} ms before that many frames could have been sent",
+                               counter, arrival_ns, position, incidents)  # fmt: skip
+        if self._doubt and height - self._sure_line < -EARLY_NS:
+            return self._reset(f"frames come {(self._sure_line - height) / 1e6:.0f} ms early: the loss told before was sized "
+                               f"{self.modulus} frames too long, for the silence hid a stall",
+                               counter, arrival_ns, position, incidents)  # fmt: skip
+        step += turns * self.modulus
+        if step > 1:
+            incidents.append(Incident(position, "lost", step - 1))
+        self._tell_doubt(turns, late - turns * self._turn_ns, silence_ns, position, incidents)
+        if turns:
+            self._sure_line = self._line
+        self._accept(step, arrival_ns)
+        if turns:
+            self._doubt = self.modulus
+        return self._last
+
+    def _height(self, step: int, arrival_ns: int) -> float:
+        """Arrival less the time of sending, and less what the line may have risen by then."""
+        sent = (self._last + step - self._index0) * self.period_ns
+        return (arrival_ns - self._arrival0_ns) - sent - (self._received + 1) * self._leak_ns
+
+    def _accept(self, step: int, arrival_ns: int) -> None:
+        self._line = min(self._line, self._height(step, arrival_ns))
+        self._last += step
+        self._received += 1
+        self._seen = (self._seen << min(step, self._near + 1) | 1) & self._window
+        self._doubt = max(0, self._doubt - 1)
+        self._last_arrival_ns = arrival_ns
+
+    def _tell_doubt(self, turns: int, late: float, silence_ns: int, position: int, incidents: list[Incident]) -> None:
+        """A long silence with a lateness at the very edge of the window could be a turn more or less."""
+        long = silence_ns >= self._turn_ns / 2 and self._turn_ns > 2 * EARLY_NS
+        nearly_late = late >= self._late_ns - self._edge_ns
+        nearly_early = turns > 0 and late < -self._edge_ns / 5
+        if long and (nearly_late or nearly_early):
+            more = "more" if nearly_late else "less"
+            incidents.append(Incident(position, "ambiguous", self.modulus,
+                f"{silence_ns / 1e6:.0f} ms of silence and {late / 1e6:.0f} ms of lateness: the frames lost may be "
+                f"{self.modulus} {more} than were counted"))  # fmt: skip
+
+    def _begin(self, counter: int, arrival_ns: int) -> int:
+        self._segment += 1
+        self._started = True
+        self._last = self._index0 = counter
+        self._arrival0_ns = self._last_arrival_ns = arrival_ns
+        self._received, self._doubt, self._line = 0, 0, 0.0
+        self._seen = 1
+        return counter
+
+    def _behind(self, back: int, arrival_ns: int, position: int, incidents: list[Incident]) -> int:
+        """A frame at or behind the newest one: seen before, or overtaken on the way."""
+        self._last_arrival_ns = arrival_ns
+        known = bool(self._seen >> back & 1)
+        self._seen |= 1 << back
+        incidents.append(Incident(position, "repeated" if known else "reordered"))
+        return self._last - back
+
+    def _reset(self, detail: str, counter: int, arrival_ns: int, position: int, incidents: list[Incident]) -> int:
+        incidents.append(Incident(position, "reset", detail=detail))
+        return self._begin(counter, arrival_ns)
+
+
+class SparseIndex:
+    """Sample numbers of a stream that is carried by only one frame in about ``ratio``.
+
+    Every next sample is round(frames since the last / ratio) further, at least one, so the stream's
+    phase against the frame numbers may be anything and may creep.
+    """
+
+    def __init__(self, ratio: float) -> None:
+        self.ratio = ratio
+        self.restart()
+
+    def restart(self) -> None:
+        """The next frame begins a new segment."""
+        self._frame: int | None = None
+
+    def update(self, frames: IntArray) -> tuple[IntArray, IntArray]:
+        """Sample numbers (n,) of the samples in frames number ``frames`` (n,), and how many were lost before each."""
+        if not len(frames):
+            return frames, frames
+        if self._frame is None:
+            self._frame = int(frames[0])
+            self._index = self._top = int((frames[0] + 1e-6) // self.ratio)
+        gaps = np.diff(frames, prepend=self._frame)
+        steps = np.rint(gaps / self.ratio).astype(np.int64)
+        steps = np.where(gaps > 0, np.maximum(steps, 1), steps)
+        index = self._index + np.cumsum(steps)
+        tops = np.maximum.accumulate(np.concatenate([[self._top], index]))
+        lost = np.maximum(index - tops[:-1] - 1, 0)
+        self._frame, self._index, self._top = int(frames[-1]), int(index[-1]), int(tops[-1])
+        return index, lost

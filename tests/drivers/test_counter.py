@@ -1,0 +1,191 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from drivers.counter import CounterUnwrapper, Incident, SparseIndex, Unwrapped
+
+PERIOD = 4_000_000
+TURN = 256 * PERIOD
+
+
+def cyton_counter() -> CounterUnwrapper:
+    return CounterUnwrapper(256, PERIOD)
+
+
+def on_time(numbers: np.ndarray, delay_ns: int = 1_000_000) -> np.ndarray:
+    return np.maximum.accumulate(numbers * PERIOD + delay_ns)
+
+
+def unwrap(numbers: np.ndarray, arrival_ns: np.ndarray | None = None) -> Unwrapped:
+    arrival = on_time(numbers) if arrival_ns is None else arrival_ns
+    return cyton_counter().update(numbers % 256, arrival)
+
+
+def told(result: Unwrapped) -> list[tuple[str, int, int]]:
+    return [(i.kind, i.position, i.count) for i in result.incidents]
+
+
+def test_a_clean_counter_is_unwrapped_over_many_turns() -> None:
+    result = unwrap(np.arange(3000))
+    assert result.index.tolist() == list(range(3000))
+    assert result.segment.tolist() == [0] * 3000
+    assert result.incidents == ()
+
+
+def test_numbering_begins_with_the_counter_that_is_joined() -> None:
+    assert unwrap(np.arange(700, 1200)).index.tolist() == [700 % 256 + k for k in range(500)]
+
+
+@pytest.mark.parametrize("lost", [1, 8, 9, 100, 255, 256, 257, 511, 512, 513, 2000, 15_000])
+def test_a_loss_of_any_length_is_sized_exactly(lost: int) -> None:
+    numbers = np.concatenate([np.arange(400), np.arange(400 + lost, 900 + lost)])
+    result = unwrap(numbers)
+    assert result.index.tolist() == numbers.tolist()
+    assert told(result) == [("lost", 400, lost)]
+
+
+@pytest.mark.parametrize("lost", [0, 3, 120, 255, 256, 700])
+@pytest.mark.parametrize("stall_ms", [30, 400, 850])
+def test_a_loss_before_a_stall_is_sized_exactly(lost: int, stall_ms: int) -> None:
+    """The frames behind the loss are held back and then come all at once."""
+    numbers = np.concatenate([np.arange(400), np.arange(400 + lost, 1200 + lost)])
+    arrival = on_time(numbers)
+    held = slice(400, len(arrival))
+    arrival[held] = np.maximum(arrival[held], arrival[400] + stall_ms * 1_000_000)
+    result = unwrap(numbers, arrival)
+    assert result.index.tolist() == numbers.tolist()
+    assert [i for i in told(result) if i[0] != "lost"] == []
+
+
+def test_a_repeated_frame_is_told_and_not_kept() -> None:
+    numbers = np.array([0, 1, 2, 2, 3, 4, 4, 4, 5])
+    result = unwrap(numbers)
+    assert told(result) == [("repeated", 3, 1), ("repeated", 6, 1), ("repeated", 7, 1)]
+    assert result.index[result.kept()].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_late_frame_is_first_lost_and_then_reordered_with_its_own_number() -> None:
+    numbers = np.array([0, 1, 2, 4, 5, 3, 6, 7])
+    result = unwrap(numbers)
+    assert result.index.tolist() == numbers.tolist()
+    assert told(result) == [("lost", 3, 1), ("reordered", 5, 1)]
+
+
+def test_a_late_frame_that_comes_twice_is_a_repeat() -> None:
+    assert told(unwrap(np.array([0, 1, 3, 2, 2, 4]))) == [("lost", 2, 1), ("reordered", 3, 1), ("repeated", 4, 1)]
+
+
+def test_a_frame_repeated_behind_later_ones_is_a_repeat() -> None:
+    assert told(unwrap(np.array([0, 1, 2, 3, 1, 4]))) == [("repeated", 4, 1)]
+
+
+def test_a_counter_that_falls_back_begins_a_segment() -> None:
+    counters = np.concatenate([np.arange(100), np.arange(50)])
+    result = cyton_counter().update(counters, on_time(np.arange(150)))
+    assert result.segment.tolist() == [0] * 100 + [1] * 50
+    assert result.index[100:].tolist() == list(range(50))
+    (incident,) = result.incidents
+    assert (incident.kind, incident.position) == ("reset", 100)
+    assert "99" in incident.detail
+
+
+def test_a_restart_begins_a_segment_without_an_incident() -> None:
+    unwrapper = cyton_counter()
+    unwrapper.update(np.arange(100), on_time(np.arange(100)))
+    unwrapper.restart()
+    result = unwrapper.update(np.arange(10), on_time(np.arange(500, 510)))
+    assert (result.segment.tolist(), result.incidents) == ([1] * 10, ())
+
+
+def test_a_lateness_close_to_a_turn_after_a_silence_is_told_as_ambiguous() -> None:
+    numbers = np.arange(1000)
+    arrival = on_time(numbers)
+    arrival[500:] = np.maximum(arrival[500:], arrival[500] + TURN - 75_000_000)
+    result = unwrap(numbers, arrival)
+    assert result.index.tolist() == numbers.tolist()
+    assert "ambiguous" in {i.kind for i in result.incidents}
+
+
+def test_a_stall_of_more_than_a_turn_is_found_out_when_the_frames_come_early() -> None:
+    """Silence and lateness are both above a turn: 256 too many are told, and soon that this was wrong."""
+    numbers = np.concatenate([np.arange(400), np.arange(700, 1700)])
+    arrival = on_time(numbers)
+    arrival[400:] = np.maximum(arrival[400:], arrival[400] + TURN + 100_000_000)
+    result = unwrap(numbers, arrival)
+    kinds = [i.kind for i in result.incidents]
+    assert kinds[0] == "lost"
+    assert result.incidents[0].count == 300 + 256
+    assert kinds[1:] == ["reset"]
+    assert "256 frames too long" in result.incidents[1].detail
+
+
+def test_jitter_below_the_stall_limit_is_never_an_incident() -> None:
+    numbers = np.arange(20_000)
+    delay = np.random.default_rng(5).exponential(30e6, len(numbers)).astype(np.int64)
+    arrival = np.maximum.accumulate(numbers * PERIOD + delay)
+    assert unwrap(numbers, arrival).incidents == ()
+
+
+@pytest.mark.parametrize("ppm", [-300, 300])
+def test_a_crystal_that_is_off_is_followed_for_hours(ppm: int) -> None:
+    numbers = np.concatenate([np.arange(2_000_000), np.arange(2_000_600, 2_001_000)])
+    arrival = (numbers * PERIOD * (1 + ppm * 1e-6)).astype(np.int64)
+    assert told(unwrap(numbers, arrival)) == [("lost", 2_000_000, 600)]
+
+
+def test_a_four_bit_counter_survives_stalls_longer_than_its_turn_and_sizes_long_losses() -> None:
+    """BITalino: 16 ms a turn at 1000 Hz, so lateness alone cannot be a loss."""
+    period = 1_000_000
+    numbers = np.concatenate([np.arange(2000), np.arange(2500, 4000)])
+    arrival = numbers * period
+    arrival[700:800] = arrival[800]
+    result = CounterUnwrapper(16, period).update(numbers % 16, arrival)
+    assert result.index.tolist() == numbers.tolist()
+    assert told(result) == [("lost", 2000, 500)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_frames_one_by_one_and_in_batches_give_the_same_answer(data: st.DataObject) -> None:
+    steps = data.draw(
+        st.lists(st.sampled_from([1] * 30 + [0, 2, 5, -1, -3, 200, 256, 300, 1000, -90]), min_size=1, max_size=120)
+    )
+    numbers = np.cumsum([data.draw(st.integers(0, 255)), *steps])
+    jitter = data.draw(st.lists(st.integers(0, 400_000_000), min_size=len(numbers), max_size=len(numbers)))
+    arrival = np.maximum.accumulate(np.maximum.accumulate(numbers) * PERIOD + np.array(jitter))
+    counters = numbers % 256
+    whole = cyton_counter().update(counters, arrival)
+    for size in (1, data.draw(st.integers(2, 40))):
+        unwrapper, index, segment, incidents = cyton_counter(), [], [], []
+        for a in range(0, len(counters), size):
+            part = unwrapper.update(counters[a : a + size], arrival[a : a + size])
+            index += part.index.tolist()
+            segment += part.segment.tolist()
+            incidents += [Incident(a + i.position, i.kind, i.count, i.detail) for i in part.incidents]
+        assert index == whole.index.tolist()
+        assert segment == whole.segment.tolist()
+        assert tuple(incidents) == whole.incidents
+
+
+def test_a_sparse_stream_counts_its_own_samples_whatever_its_phase() -> None:
+    for phase in range(10):
+        index, lost = SparseIndex(10).update(np.arange(phase, 1000, 10))
+        assert np.diff(index).tolist() == [1] * 99
+        assert not lost.any()
+
+
+def test_a_sparse_stream_with_a_broken_ratio_is_numbered_without_holes() -> None:
+    frames = np.ceil(np.arange(500) * 250 / 32).astype(np.int64)
+    assert SparseIndex(250 / 32).update(frames)[0].tolist() == list(range(500))
+
+
+def test_losses_of_a_sparse_stream_are_counted_also_across_batches() -> None:
+    frames = np.array([0, 10, 20, 50, 60, 100])
+    one, two = SparseIndex(10), SparseIndex(10)
+    index, lost = one.update(frames)
+    assert index.tolist() == [0, 1, 2, 5, 6, 10]
+    assert lost.tolist() == [0, 0, 0, 2, 0, 3]
+    parts = [two.update(frames[k : k + 1]) for k in range(len(frames))]
+    assert [int(p[0][0]) for p in parts] == index.tolist()
+    assert [int(p[1][0]) for p in parts] == lost.tolist()
