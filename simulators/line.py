@@ -10,11 +10,18 @@ from drivers.clock import to_ns
 from drivers.types import Batch
 
 
+_EVER = -(2**62)
+"""Idle since ever: a sensor may boot before the run starts."""
+
+
 class Line(Protocol):
     """Frames at their due times in, the same chunks at their delivery times out."""
 
     def carry(self, batch: Batch) -> Batch:
         """Call with consecutive batches."""
+
+    def clear(self) -> None:
+        """The link went down: what was under way is gone and the line is idle again."""
 
 
 class SerialLine:
@@ -25,7 +32,7 @@ class SerialLine:
         self._byte_ns = round(10e9 / baud)
         self._latency_ns = to_ns(usb_latency_ms / 1000)
         self._start_ns = start_ns
-        self._busy_ns = -(2**62)  # idle since ever: a sensor may boot before the run starts
+        self._busy_ns = _EVER
 
     def carry(self, batch: Batch) -> Batch:
         """Each chunk is delivered when its last bit is through."""
@@ -38,6 +45,10 @@ class SerialLine:
         self._busy_ns = int(done[-1])
         return Batch(batch.data, batch.ends, _next_slot(done, self._start_ns, self._latency_ns), batch.channel)
 
+    def clear(self) -> None:
+        """Nothing is being sent any more."""
+        self._busy_ns = _EVER
+
 
 class ConnectionEvents:
     """BLE: a notification waits for the next connection event, and several leave together."""
@@ -45,11 +56,19 @@ class ConnectionEvents:
     def __init__(self, interval_ms: float = 30.0, start_ns: int = 0) -> None:
         self._interval_ns = to_ns(interval_ms / 1000)
         self._start_ns = start_ns
+        self._last_ns = _EVER
 
     def carry(self, batch: Batch) -> Batch:
-        """Each chunk is delivered at the first event at or after its due time."""
-        at_ns = _next_slot(batch.at_ns, self._start_ns, self._interval_ns)
+        """Each chunk is delivered at the first event at or after its due time, never before an earlier one."""
+        if not len(batch):
+            return batch
+        at_ns = np.maximum(_next_slot(batch.at_ns, self._start_ns, self._interval_ns), self._last_ns)
+        self._last_ns = int(at_ns[-1])
         return Batch(batch.data, batch.ends, at_ns, batch.channel)
+
+    def clear(self) -> None:
+        """Nothing waits any more."""
+        self._last_ns = _EVER
 
 
 def _next_slot(at_ns: np.typing.NDArray[np.int64], start_ns: int, slot_ns: int) -> np.typing.NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -88,17 +88,18 @@ class SimulatedSensor:
         self.description = f"simulated {name}"
         self._truths = truths if truths is not None else []
         self._sources, self._channels, self._start_ns = sources, channels, start_ns
-        boot_ns = start_ns if boot_ns is None else boot_ns
+        self._boot_ns = boot_ns = start_ns if boot_ns is None else boot_ns
         self._boot_s = (boot_ns - start_ns) / _NS  # the subject's second 0, and zero or less in world time
         self._resets_ns = sorted(self._host_ns(t) for t in counter_resets_s)
-        self._outages_ns = sorted((self._host_ns(a), self._host_ns(b)) for a, b in outages_s)
+        self._outages_ns = _merged((self._host_ns(a), self._host_ns(b)) for a, b in outages_s)
         self._link_events = [ns for outage in self._outages_ns for ns in outage]
         self._done_ns = boot_ns - 1
         self._out: list[LinkDown | LinkUp] = []
         self._anchor()
 
     def _host_ns(self, world_s: float) -> int:
-        return self._start_ns + round(min(world_s, 9e9) * _NS)
+        """Nothing happens to a device before it boots."""
+        return max(self._boot_ns, self._start_ns + round(min(world_s, 9e9) * _NS))
 
     def _world_s(self, host_ns: int) -> float:
         return (host_ns - self._start_ns) / _NS
@@ -107,10 +108,9 @@ class SimulatedSensor:
         """Streaming begins: sample 0 of every stream is taken at the next nanosecond."""
         begin_s = self._world_s(self._done_ns + 1)
         self._phase0 = float(self.clock.phase(np.array([begin_s]))[0])
-        self._begin_s = begin_s
         self._taken = [0] * len(self._sources)
         self._base = [source.next_index for source in self._sources]
-        self._events_from_s = begin_s
+        self._events_from_ns = self._done_ns + 1
 
     @property
     def truths(self) -> list[Truth]:
@@ -158,7 +158,7 @@ class SimulatedSensor:
         self._out.clear()
         for channel in self._channels.values():
             items += channel.take(until_ns)
-        items.sort(key=lambda item: int(item.at_ns[0]) if isinstance(item, Batch) else item.arrival_ns)
+        items.sort(key=_when)
         return items
 
     def _generate(self, until_ns: int) -> None:
@@ -184,6 +184,7 @@ class SimulatedSensor:
             for channel in self._channels.values():
                 done = channel.take(at_ns)
                 channel.queue = done
+                channel.line.clear()
         self._out.append(LinkDown(at_ns, "unplugged") if down else LinkUp(at_ns))
         self.device.reset()
         if self.device.streaming:
@@ -192,9 +193,9 @@ class SimulatedSensor:
     def _sample(self, until_ns: int) -> None:
         blocks: dict[str, Block] = {}
         for number, source in enumerate(self._sources):
-            block = self._events(source, until_ns) if source.spec.rate_hz is None else self._block(number, until_ns)
-            blocks[source.spec.name] = block
-        self._events_from_s = self._world_s(until_ns + 1)
+            take = self._events if source.spec.rate_hz is None else self._block
+            blocks[source.spec.name] = take(number, until_ns)
+        self._events_from_ns = until_ns + 1
         for frames in self.device.encode(blocks):
             self._send(frames)
 
@@ -219,17 +220,22 @@ class SimulatedSensor:
         source.next_index = self._base[number] + taken + count
         return Block(index, due_ns, self._device_ns(phase, world), values)
 
-    def _events(self, source: StreamSource, until_ns: int) -> Block:
-        times, values = source.signal.events(
-            self._events_from_s - self._boot_s, self._world_s(until_ns + 1) - self._boot_s
-        )
+    def _events(self, number: int, until_ns: int) -> Block:
+        source = self._sources[number]
+        # A nanosecond more on either side: which call an event belongs to is decided on its rounded time.
+        begin_s, end_s = self._world_s(self._events_from_ns - 1), self._world_s(until_ns + 2)
+        times, values = source.signal.events(begin_s - self._boot_s, end_s - self._boot_s)
         world = times + self._boot_s
-        index = np.arange(source.next_index, source.next_index + len(world), dtype=np.int64)
-        source.next_index += len(world)
         due_ns = self._start_ns + np.rint(world * _NS).astype(np.int64)
+        mine = (due_ns >= self._events_from_ns) & (due_ns <= until_ns)
+        world, values, due_ns = world[mine], values[mine], due_ns[mine]
+        index = self._taken[number] + np.arange(len(world), dtype=np.int64)
+        self._taken[number] += len(world)
         return Block(index, due_ns, self._device_ns(self.clock.phase(world), world), digitise(values, source.spec))
 
     def _measure(self, source: StreamSource, first: int, world: FloatArray) -> FloatArray:
+        if not len(world):
+            return np.empty((0, len(source.spec.channels)))
         values = source.signal.render(first, world - self._boot_s)
         for stage in source.stages:
             values = stage.apply(first, world, values)
@@ -238,6 +244,22 @@ class SimulatedSensor:
     def _device_ns(self, phase: FloatArray, world: FloatArray) -> IntArray:
         since_boot = phase - self.clock.phase(np.array([self._boot_s]))[0]
         return np.rint(self.clock.reading(since_boot, world) * _NS).astype(np.int64)
+
+
+def _merged(outages: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted, with those that touch made one: a plug that is out cannot go out again."""
+    merged: list[tuple[int, int]] = []
+    for down, up in sorted(outages):
+        if merged and down <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(up, merged[-1][1]))
+        elif up > down:
+            merged.append((down, up))
+    return merged
+
+
+def _when(item: Batch | LinkDown | LinkUp) -> tuple[int, bool]:
+    """Order of delivery: bytes that got through in the very nanosecond in which the plug went out are before it."""
+    return (int(item.at_ns[0]), False) if isinstance(item, Batch) else (item.arrival_ns, True)
 
 
 def digitise(values: FloatArray, spec: StreamSpec) -> FloatArray:
