@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import os
 import select
 import sys
@@ -192,8 +191,6 @@ class Pacer:
     def run(self) -> None:
         """Pace until stop()."""
         _sharpen_timers()
-        gc.collect()
-        gc.freeze()  # a full collection of what was built before would be a pause of many milliseconds
         while not self._stopped:
             self.step()
         self._run_calls()

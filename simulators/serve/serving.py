@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 import sys
@@ -139,6 +140,8 @@ class Serving:
 
     def run(self) -> None:
         """Stream in real time until pacer.stop()."""
+        gc.collect()
+        gc.freeze()  # a full collection of all that was built so far would be a pause of many milliseconds
         self.pacer.run()
 
     def truths(self) -> list[Truth]:

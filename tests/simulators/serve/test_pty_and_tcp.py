@@ -253,7 +253,7 @@ def test_a_taken_tcp_port_is_named_in_the_error(tcp: TcpOutlet) -> None:
         opened(TcpOutlet(port, RealClock()))
 
 
-@pytest.mark.filterwarnings("ignore:setDaemon:DeprecationWarning:serial")
+@pytest.mark.filterwarnings("ignore:set(Daemon|Name):DeprecationWarning:serial")
 def test_an_unmodified_rfc2217_client_opens_the_port_sets_its_baud_rate_and_echoes_every_byte() -> None:
     """pyserial's own RFC 2217 client is the judge: it negotiates in a thread while the pacer serves."""
     outlet = TcpOutlet(0, RealClock(), rfc2217=True)
