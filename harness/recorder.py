@@ -170,7 +170,13 @@ class Recorder:
         A disk that fails here or failed before does not raise: ``interrupted`` says so.
         """
         self._start_ns = self._start_ns if start_ns is None else int(start_ns)
-        end = {"start_ns": self._start_ns, "stop_ns": stop_ns, "host": host or {}, "meta": meta or {}, "interrupted": interrupted}
+        end = {
+            "start_ns": self._start_ns,
+            "stop_ns": stop_ns,
+            "host": host or {},
+            "meta": meta or {},
+            "interrupted": interrupted,
+        }
         end = json.loads(to_json({**end, "errors": list(errors)}))
         try:
             self.flush()
@@ -199,16 +205,20 @@ class Recorder:
     def _guard(self) -> _Guard:
         return _Guard(self)
 
-    def give_up(self, error: DiskError) -> None:
-        """The disk takes no more: go on in memory."""
-        self.failure = str(error)
+    def give_up(self, error: BaseException) -> None:
+        """The files end here, on whole chunks: go on in memory."""
+        said = str(error) if isinstance(error, DiskError) else f"{type(error).__name__} {error}".strip()
+        self.failure = said if isinstance(error, DiskError) else f"recording to disk was broken off: {said}"
         disk, self._disk = self._disk, None
         if disk is not None:
             disk.abandon()
 
 
 class _Guard:
-    """Around everything that writes: a disk that fails once is left alone from then on."""
+    """Around everything that writes: after any failure, Ctrl-C included, the files are left as they are.
+
+    What was not written could not be told from what was, and a gap inside a file would be silent.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -217,7 +227,7 @@ class _Guard:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, DiskError):
+        if error is not None:
             self._recorder.give_up(error)
 
 
@@ -261,9 +271,7 @@ class _StreamBuffer:
 class _Disk:
     """The files of one run."""
 
-    def __init__(
-        self, directory: Path, rig: Rig, roles: list[str], buffers: list[_StreamBuffer], now_ns: int
-    ) -> None:
+    def __init__(self, directory: Path, rig: Rig, roles: list[str], buffers: list[_StreamBuffer], now_ns: int) -> None:
         self.directory = directory
         try:
             (directory / RAW).mkdir(parents=True, exist_ok=True)

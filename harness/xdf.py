@@ -113,9 +113,7 @@ class XdfWriter:
         self._streams[number] = _Open(name, len(channels), row)
         return number
 
-    def samples(
-        self, stream: int, stamps: NDArray[np.float64], values: NDArray[Any] | Sequence[Sequence[str]]
-    ) -> None:
+    def samples(self, stream: int, stamps: NDArray[np.float64], values: NDArray[Any] | Sequence[Sequence[str]]) -> None:
         """Append samples: stamps in seconds, float64 (n,); values (n, channels), or n rows of strings."""
         target, n = self._streams[stream], len(stamps)
         shape = np.shape(values) if n else (0, target.channels)

@@ -30,6 +30,7 @@ from harness.xdf import (
 )
 
 _DTYPES = {xdf: ours for ours, xdf in FORMATS.items()}
+_MAX_CHANNELS = 65536
 _LENGTHS = {1: "<B", 4: "<I", 8: "<Q"}
 
 
@@ -79,6 +80,7 @@ class _Parts:
 
     header: Element
     channels: int
+    rate_hz: float | None
     dtype: str
     stamps: list[Any] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
@@ -157,7 +159,13 @@ def _started(header: Element) -> _Parts:
     name, code = header.findtext("name", ""), header.findtext("channel_format", "")
     if code not in _DTYPES:
         raise XdfError(f"stream {name!r}: format {code!r} is none of {', '.join(_DTYPES)}; read it with pyxdf")
-    return _Parts(header, int(header.findtext("channel_count", "0")), _DTYPES[code])
+    try:
+        channels, rate_hz = int(header.findtext("channel_count", "")), float(header.findtext("nominal_srate", ""))
+    except ValueError as error:
+        raise _Damaged from error
+    if not 0 <= channels <= _MAX_CHANNELS or not rate_hz >= 0:
+        raise _Damaged
+    return _Parts(header, channels, rate_hz or None, _DTYPES[code])
 
 
 def _take_samples(part: _Parts, data: bytes, start: int, end: int) -> None:
@@ -177,9 +185,7 @@ def _take_samples(part: _Parts, data: bytes, start: int, end: int) -> None:
     part.values.append(rows["values"])
 
 
-def _text_rows(
-    data: bytes, at: int, end: int, count: int, channels: int
-) -> tuple[list[float], list[tuple[str, ...]]]:
+def _text_rows(data: bytes, at: int, end: int, count: int, channels: int) -> tuple[list[float], list[tuple[str, ...]]]:
     stamps, rows = [], []
     for _ in range(count):
         if at + 9 > end or data[at] != 8:
@@ -225,7 +231,7 @@ def _finished(part: _Parts) -> XdfStream:
         name=header.findtext("name", ""),
         kind=header.findtext("type", ""),
         channels=channels,
-        rate_hz=float(header.findtext("nominal_srate", "0")) or None,
+        rate_hz=part.rate_hz,
         dtype=part.dtype,
         metadata=_texts(header.find("desc/hil")),
         can_drop_samples=header.findtext("desc/synchronization/can_drop_samples") == "true",

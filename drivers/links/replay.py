@@ -65,9 +65,7 @@ class ReplayLink:
     GATT reads give the recorded values in turn, and the last one from then on.
     """
 
-    def __init__(
-        self, path: str | Path, clock: Clock, speed: float | None = None, quantum_ns: int = SECOND_NS
-    ) -> None:
+    def __init__(self, path: str | Path, clock: Clock, speed: float | None = None, quantum_ns: int = SECOND_NS) -> None:
         if speed is not None and not 0 < speed < float("inf"):
             raise SettingError(f"replay speed: expected a positive number such as 2.0, found {speed!r}")
         self.path, self.clock, self.speed, self.quantum_ns = Path(path), clock, speed, quantum_ns

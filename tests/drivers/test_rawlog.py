@@ -116,7 +116,7 @@ def test_a_missing_log_and_a_foreign_file_are_link_errors_that_name_the_file(tmp
     with pytest.raises(RawLogError, match=r"none\.bin"):
         read_raw_log(tmp_path / "none.bin")
     (tmp_path / "text.bin").write_text("hello world")
-    with pytest.raises(LinkError, match="HILRAW1.*hello"):
+    with pytest.raises(LinkError, match=r"HILRAW1.*hello"):
         read_raw_log(tmp_path / "text.bin")
 
 

@@ -104,7 +104,7 @@ def test_a_start_up_exchange_meets_the_recorded_answers(tmp_path: Path) -> None:
         Batch.of([b"OK", b"\xa0data"], RECORDED_NS + np.array([700, 704]) * MS),
     )
     clock = VirtualClock(3 * SECOND_NS)
-    exchange = run_exchange(steps(), ReplayLink(path, clock), clock)
+    run_exchange(steps(), ReplayLink(path, clock), clock)
     assert answers == [b"OpenBCI V3 $$$", b"OK"]
     assert clock.now_ns() == 3 * SECOND_NS + 700 * MS
 
