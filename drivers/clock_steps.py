@@ -91,7 +91,8 @@ def _first_step(at: IntArray, z: FloatArray, margin: float) -> tuple[int, float]
     slack, seen = margin + _SLACK_PPM * 1e-6 * age_ns, np.arange(len(z))
     early = (z < floor - slack) & (seen >= 5)
     late = (z > floor + slack) & (seen >= 5)
-    pair = np.flatnonzero(early[:-1] & early[1:])
+    # both against the first one's floor: the second's may have taken the first in already
+    pair = np.flatnonzero(early[:-1] & (z[1:] < (floor - slack)[:-1]))
     first_early = int(pair[0]) if len(pair) else len(z)
     edges = np.diff(late.astype(np.int8), prepend=0, append=0)
     for start, stop in zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True):

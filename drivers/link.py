@@ -17,7 +17,10 @@ class Link(Protocol):
 
     description: str
     """What a person calls it: ``/dev/ttyUSB0 at 115200 baud``."""
-    clock: Clock
+
+    @property
+    def clock(self) -> Clock:
+        """What its stamps are taken from."""
 
     def open(self, sink: Sink) -> None:
         """Open and deliver to ``sink`` until close(); LinkError says what was expected, found and to try.

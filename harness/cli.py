@@ -107,7 +107,6 @@ def _add_simulate(some: _Commands[argparse.ArgumentParser]) -> None:
     where = simulate.add_mutually_exclusive_group()
     where.add_argument("--pty", metavar="PATH", help="symbolic link to make to the pseudo terminal")
     where.add_argument("--tcp", type=int, metavar="PORT", help="serve on 127.0.0.1:PORT (0: any free port)")
-    simulate.add_argument("--duration", type=float, metavar="S", help="stop after this many seconds")
     simulate.set_defaults(call=commands.simulate)
 
 

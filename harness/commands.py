@@ -128,10 +128,13 @@ def plain_yaml(text: str, option: str) -> Any:
 
 def simulate(given: argparse.Namespace, err: Console) -> int:
     """hil simulate"""
-    from simulators.serve import run_until_interrupted
+    from simulators.serve import ServedSpec, run_until_interrupted
 
     spec = _spec(given)
-    return run_until_interrupted(spec, pty=given.pty, tcp=given.tcp, duration_s=given.duration)
+    way, at = ("pty", given.pty) if given.pty else ("tcp", str(given.tcp)) if given.tcp is not None else ("", "")
+    subject = read_rig(given.rig).subject if given.rig is not None else {}
+    run_until_interrupted([ServedSpec(spec, way, at)], seed=spec.seed, subject=subject)
+    return 0
 
 
 def _spec(given: argparse.Namespace) -> SimulatedSpec:

@@ -30,7 +30,7 @@ def probe_driver(driver: Driver, duration_ns: int, out: Console) -> int:
     elapsed_s = (driver.clock.now_ns() - started_ns) / 1e9
     driver.close()
     if not readings:
-        out.print(f"[red]connected, but no sample came within {elapsed_s:.1f} s[/red]: {escape(str(driver.last_error))}")
+        out.print(f"[red]connected, but no sample came in {elapsed_s:.1f} s:[/red] {escape(str(driver.last_error))}")
         return 1
     out.print(_table(driver, readings, elapsed_s))
     _show_events(readings, out)

@@ -38,7 +38,7 @@ class SensorSchema(_Strict):
     reconnect: bool = Field(True, description="reopen a link that was lost")
     floor_ms: float = Field(0.0, ge=0, le=10_000, description="declared least delay of the link, added to latency")
     settings: dict[str, Any] = Field(default_factory=dict, description="the sensor's own settings")
-    simulate: SimulateSchema = Field(default_factory=SimulateSchema, description="its simulation")
+    simulate: SimulateSchema = Field(SimulateSchema(), description="its simulation")
 
 
 class InputSchema(_Strict):
@@ -82,8 +82,8 @@ class RigSchema(_Strict):
     seed: int = Field(0, ge=0, lt=2**63, description="every random draw of a simulation follows from it")
     subject: dict[str, Any] = Field(default_factory=dict, description="the simulated person")
     sensors: dict[str, SensorSchema] = Field(min_length=1, description="role -> sensor")
-    model: ModelSchema = Field(default_factory=ModelSchema)
-    window: WindowSchema = Field(default_factory=WindowSchema)
+    model: ModelSchema = ModelSchema()
+    window: WindowSchema = WindowSchema()
     limits: dict[str, dict[str, Any]] = Field(min_length=1, description="check -> limits; see `hil list checks`")
 
 

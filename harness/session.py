@@ -278,5 +278,3 @@ class Session:
         self.on_progress(
             Progress(elapsed, self.rig.duration_s, samples, self._next_window, self._worst_ns / 1e6, troubles)
         )
-
-

@@ -106,7 +106,8 @@ def wire(entry: ModelEntry, tracks: Mapping[str, Track]) -> list[Wire]:
         channels = tuple(given["channels"]) if given and given.get("channels") else None
         count = len(tracks[key].spec.channels)
         if channels and max(channels) >= count:
-            raise WiringError(f"model.inputs.{modality}.channels: {key} has channels 0 to {count - 1}, found {channels}")
+            text = f"{key} has channels 0 to {count - 1}, found {channels}"
+            raise WiringError(f"model.inputs.{modality}.channels: {text}")
         wires.append(Wire(spec, key, channels, unit_scale(tracks[key].spec.unit, spec.unit)))
     if not wires:
         kinds = ", ".join(f"{key} ({track.spec.kind})" for key, track in tracks.items())

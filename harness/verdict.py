@@ -10,7 +10,7 @@ from enum import StrEnum
 class Outcome(StrEnum):
     """Nothing but PASS is green."""
 
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105  an outcome, not a password
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     """Too little data, or the interval straddles the limit, or the instrument is coarser than the limit."""

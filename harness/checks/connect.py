@@ -46,12 +46,8 @@ def _role(recording: Recording, role: str, errors: dict[str, str]) -> Verdict:
 def _silence(recording: Recording, role: str, sensor: str) -> str:
     received = int(recording.meta.get("bytes", {}).get(role, 0))
     if not received:
-        return (
-            f"{sensor} was connected and sent nothing: is it switched on, and is this the right port and baud rate?"
-        )
-    excerpt = next(
-        (e.excerpt for r, e in recording.events if r == role and type(e).__name__ == "Malformed"), b""
-    )
+        return f"{sensor} was connected and sent nothing: is it switched on, and is this the right port and baud rate?"
+    excerpt = next((e.excerpt for r, e in recording.events if r == role and type(e).__name__ == "Malformed"), b"")
     return (
         f"{received} bytes arrived and none of them were {sensor} samples (they begin {excerpt[:24]!r}): "
         "is this the right sensor, baud rate and format?"

@@ -85,7 +85,7 @@ def _damage(recording: Recording, role: str, limits: LIMITS) -> Verdict:
         f"{found.malformed} malformed ({found.malformed_bytes} bytes)" if found.malformed else "",
         f"{found.repeated} repeated" if found.repeated else "",
         f"{found.reordered} reordered" if found.reordered else "",
-        f"{found.resets} counter or clock resets" if found.resets else "",
+        f"{found.resets} counter resets" if found.resets else "",
         f"{found.link_losses} link losses ({found.down_s:.1f} s down)" if found.link_losses else "",
     ]
     reason = ", ".join(part for part in parts if part) or "no damage on the wire"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import fields
@@ -56,7 +57,10 @@ def make_limits(check: Check, given: Mapping[str, Any]) -> Any:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"
             raise SettingError(f"the check {check.NAME} has no limit {key!r}{hint}")
-        if isinstance(known[key].default, int | float) and not isinstance(known[key].default, bool):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value == value:
-                raise SettingError(f"{check.NAME}.{key!r}: expected a number, found {value!r}")
+        if isinstance(known[key].default, int | float) and not _is_number(value):
+            raise SettingError(f"{check.NAME}.{key!r}: expected a number, found {value!r}")
     return check.LIMITS(**given)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

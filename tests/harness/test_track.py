@@ -25,7 +25,9 @@ def test_the_newest_samples_stay_and_are_in_order_however_they_were_cut():
         first += count
     for track in (whole, pieces):
         newest = track.values[-1500:, 0]
-        assert newest.tolist() == list(range(first - 1500 if track is pieces else 28_500, first if track is pieces else 30_000))
+        assert newest.tolist() == list(
+            range(first - 1500 if track is pieces else 28_500, first if track is pieces else 30_000)
+        )
         assert (np.diff(track.time_ns) == 10_000_000).all()
         assert (track.values[:, 0] == -track.values[:, 1]).all()
 

@@ -1,0 +1,105 @@
+"""Losses, gaps and damage against what was left out."""
+
+import numpy as np
+import pytest
+
+from drivers.types import CounterReset, LinkDown, LinkUp, Lost, Malformed, Reordered, Repeated
+from harness.checks.delivery import LIMITS, check
+from harness.verdict import Outcome
+
+S = 1_000_000_000
+
+
+def by_measure(verdicts):
+    return {(v.subject, v.measure): v for v in verdicts}
+
+
+def test_a_perfect_run_passes_everywhere(a_recording):
+    assert {v.outcome for v in check(a_recording(), LIMITS())} == {Outcome.PASS}
+
+
+def test_the_lost_share_is_the_injected_one(a_recording, a_stream):
+    stream = a_stream(keep=lambda i: i % 50 != 7)  # 2 %
+    lost = [("chest", Lost("ecg", 1, 101 * S + k)) for k in range(150)]
+    verdict = by_measure(check(a_recording([stream], events=lost), LIMITS()))["chest/ecg", "lost"]
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.value == pytest.approx(2.0)
+    assert verdict.low < 2.0 < verdict.high
+
+
+def test_losses_below_the_limit_pass(a_recording, a_stream):
+    stream = a_stream(keep=lambda i: i % 200 != 7)  # 0.5 %
+    lost = [("chest", Lost("ecg", 1, 101 * S + k)) for k in range(37)]
+    verdict = by_measure(check(a_recording([stream], events=lost), LIMITS()))["chest/ecg", "lost"]
+    assert verdict.outcome is Outcome.PASS
+
+
+def test_losses_while_connecting_are_not_the_runs(a_recording):
+    lost = [("chest", Lost("ecg", 500, 99 * S))]
+    verdict = by_measure(check(a_recording(events=lost), LIMITS()))["chest/ecg", "lost"]
+    assert verdict.value == 0
+
+
+@pytest.mark.parametrize(("gap_s", "outcome"), [(0.4, Outcome.PASS), (0.6, Outcome.FAIL)])
+def test_the_longest_gap_is_found_with_its_place(a_recording, a_stream, gap_s, outcome):
+    stream = a_stream(keep=lambda i: (i < 2500) | (i >= 2500 + gap_s * 250))
+    verdict = by_measure(check(a_recording([stream]), LIMITS()))["chest/ecg", "longest gap"]
+    assert verdict.outcome is outcome
+    assert verdict.value == pytest.approx(1000 * gap_s, abs=0.01)
+    assert "at 10.00 s" in verdict.reason
+
+
+def test_a_sensor_that_goes_silent_before_the_end_loses_what_should_have_come(a_recording, a_stream):
+    stream = a_stream(keep=lambda i: i < 2500)
+    found = by_measure(check(a_recording([stream]), LIMITS()))
+    assert found["chest/ecg", "lost"].outcome is Outcome.FAIL
+    assert found["chest/ecg", "longest gap"].value == pytest.approx(20_000, abs=10)
+
+
+def test_a_stream_that_delivered_nothing_fails(a_recording, a_stream):
+    stream = a_stream(keep=lambda i: i < 0)
+    assert by_measure(check(a_recording([stream]), LIMITS()))["chest/ecg", "lost"].outcome is Outcome.FAIL
+
+
+def test_without_a_counter_losses_show_against_the_nominal_rate(a_recording, a_stream):
+    stream = a_stream(rate_hz=10.0, counted=False, keep=lambda i: i % 10 != 3)
+    verdict = by_measure(check(a_recording([stream]), LIMITS()))["chest/ecg", "lost"]
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.value == pytest.approx(10.0, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("event", "word"),
+    [
+        (Malformed("bad stop byte", 33, b"\xa0", 101 * S), "malformed"),
+        (Repeated("ecg", 1, 101 * S), "repeated"),
+        (Reordered("ecg", 1, 101 * S), "reordered"),
+        (CounterReset("ecg", 101 * S, "fell to 0"), "counter resets"),
+        (LinkDown(101 * S, "unplugged"), "link losses"),
+    ],
+)
+def test_each_kind_of_damage_is_named(a_recording, event, word):
+    verdict = by_measure(check(a_recording(events=[("chest", event)]), LIMITS()))["chest", "damaged frames"]
+    assert verdict.outcome is Outcome.FAIL
+    assert word in verdict.reason
+    assert by_measure(check(a_recording(), LIMITS()))["chest", "damaged frames"].outcome is Outcome.PASS
+
+
+def test_the_time_without_a_link_is_told(a_recording):
+    events = [("chest", LinkDown(110 * S, "unplugged")), ("chest", LinkUp(112 * S))]
+    verdict = by_measure(check(a_recording(events=events), LIMITS()))["chest", "damaged frames"]
+    assert "2.0 s down" in verdict.reason
+
+
+def test_a_frame_that_carries_two_streams_is_counted_once(a_recording, a_stream):
+    streams = [a_stream(), a_stream(name="eeg", kind="eeg")]
+    events = [("chest", Repeated("ecg", 1, 101 * S)), ("chest", Repeated("eeg", 1, 101 * S))]
+    verdict = by_measure(check(a_recording(streams, events=events), LIMITS()))["chest", "damaged frames"]
+    assert verdict.value == 1
+
+
+def test_events_without_a_rate_are_counted_but_not_judged_for_loss(a_recording, a_stream):
+    stream = a_stream(name="rr", kind="rr", rate_hz=None, counted=False)
+    verdict = by_measure(check(a_recording([stream]), LIMITS()))["chest/rr", "received"]
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.n == np.count_nonzero(stream.arrival_ns <= 130 * S)

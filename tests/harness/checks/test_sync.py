@@ -1,0 +1,90 @@
+"""Drift, steps and misalignment against what was put in."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.checks.sync import LIMITS, check
+from harness.verdict import Outcome
+
+MS = 1_000_000
+S = 1_000_000_000
+
+
+def noisy(stream, ppm=0.0, step_ms=0.0, stamp_error_ms=0.0, seed=5):
+    """The same sensor with a crystal that is ``ppm`` fast, a clock that jumps at 15 s, and bad stamps."""
+    start = stream.arrival_ns[0]
+    jitter = np.random.default_rng(seed).exponential(1e6, len(stream.arrival_ns)).astype(np.int64)
+    taken = start + ((stream.arrival_ns - start) / (1 + ppm * 1e-6)).astype(np.int64)
+    arrival = np.maximum.accumulate(taken + jitter)
+    wrong = round(stamp_error_ms * MS)
+    changed = replace(stream, arrival_ns=arrival, time_ns=taken + wrong)
+    if step_ms:
+        jump = np.where(np.arange(len(arrival)) >= len(arrival) // 2, round(step_ms * MS), 0)
+        changed = replace(changed, device_ns=stream.device_ns + jump)
+    return changed
+
+
+def verdicts_of(a_recording, *streams):
+    return {(v.subject, v.measure): v for v in check(a_recording(list(streams)), LIMITS())}
+
+
+@pytest.mark.parametrize(
+    ("ppm", "outcome"),
+    [(0, Outcome.PASS), (50, Outcome.PASS), (-50, Outcome.PASS), (300, Outcome.FAIL), (-300, Outcome.FAIL)],
+)
+def test_a_counters_drift_is_measured_against_the_host(a_recording, a_stream, ppm, outcome):
+    verdict = verdicts_of(a_recording, noisy(a_stream(), ppm))["chest/ecg", "clock drift"]
+    assert verdict.outcome is outcome
+    assert verdict.value == pytest.approx(ppm, abs=5)
+    assert verdict.low <= ppm <= verdict.high
+
+
+def test_a_drift_at_the_limit_is_inconclusive(a_recording, a_stream):
+    assert (
+        verdicts_of(a_recording, noisy(a_stream(), 100.0))["chest/ecg", "clock drift"].outcome is Outcome.INCONCLUSIVE
+    )
+
+
+@pytest.mark.parametrize("step_ms", [500.0, -500.0, 120.0])
+def test_a_clock_that_jumps_is_found_with_its_size(a_recording, a_stream, step_ms):
+    stream = noisy(a_stream(rate_hz=64.0, timed=True), step_ms=step_ms)
+    verdict = verdicts_of(a_recording, stream)["chest/ecg", "clock step"]
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.value == pytest.approx(abs(step_ms), abs=10)
+
+
+def test_a_steady_clock_does_not_jump(a_recording, a_stream):
+    stream = noisy(a_stream(rate_hz=64.0, timed=True), ppm=40)
+    assert verdicts_of(a_recording, stream)["chest/ecg", "clock step"].outcome is Outcome.PASS
+
+
+def test_a_sensor_that_only_counts_has_no_clock_that_could_jump(a_recording, a_stream):
+    assert ("chest/ecg", "clock step") not in verdicts_of(a_recording, noisy(a_stream()))
+
+
+def test_two_sensors_with_right_stamps_are_in_sync(a_recording, a_stream):
+    pair = noisy(a_stream(), 20), noisy(a_stream(role="wrist", name="ppg", rate_hz=64.0, timed=True), -30, seed=6)
+    verdict = verdicts_of(a_recording, *pair)["chest/ecg~wrist/ppg", "misalignment"]
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.high < 10
+
+
+def test_stamps_that_are_far_off_fail_and_name_the_sensor(a_recording, a_stream):
+    right = noisy(a_stream(), 20)
+    wrong = noisy(a_stream(role="wrist", name="ppg", rate_hz=64.0, timed=True), stamp_error_ms=250.0, seed=6)
+    verdict = verdicts_of(a_recording, right, wrong)["chest/ecg~wrist/ppg", "misalignment"]
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.value == pytest.approx(250, abs=10)
+    assert "wrist" in verdict.reason
+
+
+def test_nothing_that_has_a_clock_is_not_green(a_recording, a_stream):
+    (verdict,) = check(a_recording([a_stream(rate_hz=1.0, counted=False)]), LIMITS())
+    assert verdict.outcome is Outcome.NOT_RUN
+
+
+def test_too_few_samples_tell_nothing(a_recording, a_stream):
+    found = verdicts_of(a_recording, a_stream(keep=lambda i: i < 2))
+    assert found["chest/ecg", "clock drift"].outcome is Outcome.INCONCLUSIVE
