@@ -207,8 +207,8 @@ class Recorder:
 
     def give_up(self, error: BaseException) -> None:
         """The files end here, on whole chunks: go on in memory."""
-        said = str(error) if isinstance(error, DiskError) else f"{type(error).__name__} {error}".strip()
-        self.failure = said if isinstance(error, DiskError) else f"recording to disk was broken off: {said}"
+        broken_off = f"recording to disk was broken off: {type(error).__name__} {error}"
+        self.failure = str(error) if isinstance(error, DiskError) else broken_off.strip()
         disk, self._disk = self._disk, None
         if disk is not None:
             disk.abandon()
