@@ -9,7 +9,6 @@ import numpy as np
 from drivers.clock import to_ns
 from drivers.types import Batch
 
-
 _EVER = -(2**62)
 """Idle since ever: a sensor may boot before the run starts."""
 
