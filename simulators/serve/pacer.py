@@ -29,7 +29,7 @@ from simulators.serve.outlet import Chunk, Outlet, Ticks
 
 LOOKAHEAD_NS = 5_000_000
 """How far ahead of the clock a sensor is rendered."""
-REFILL_NS = 2_500_000
+REFILL_NS = 1_500_000
 """A sensor that is rendered less far than this ahead is asked for more."""
 ROOM_NS = 400_000
 """Rendering starts only where no chunk is due so soon, unless it cannot wait any longer."""
