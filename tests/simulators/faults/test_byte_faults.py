@@ -156,7 +156,7 @@ def test_a_backlog_drains_at_the_lines_rate(run_batches, frames, start_ns):
     out, _ = run_batches(asked, batch)
     sizes = np.diff(batch.ends, prepend=0)
     busy = 0
-    for (chunk, at_ns), due_ns, size in zip(out, batch.at_ns.tolist(), sizes.tolist(), strict=True):
+    for (_, at_ns), due_ns, size in zip(out, batch.at_ns.tolist(), sizes.tolist(), strict=True):
         stalled = start_ns + 2_000_000_000 <= due_ns < start_ns + 2_400_000_000
         ready = start_ns + 2_400_000_000 if stalled else due_ns
         if stalled or ready < busy:

@@ -33,13 +33,18 @@ def wave() -> tuple[np.ndarray, np.ndarray]:
     return times, beats + 0.05 * np.random.default_rng(5).standard_normal((N, 2))
 
 
+def asked_for(name: str, harder: bool, start_s: float, length_s: float) -> dict:
+    extreme = EXTREME.get(name, {}) if harder else {}
+    return {"fault": name, "start_s": start_s, "stop_s": start_s + length_s, **extreme}
+
+
 @pytest.mark.parametrize("harder", [False, True])
 @pytest.mark.parametrize("name", OF_SAMPLES)
 @settings(max_examples=15, deadline=None)
 @given(cuts=places, start_s=begins, length_s=lengths)
 def test_cutting_samples_changes_no_bit_and_no_truth(run_samples, name, harder, cuts, start_s, length_s):
     kind = "ppg" if "ppg" in load_fault(name).KINDS else "ecg"
-    asked = {"fault": name, "start_s": start_s, "stop_s": start_s + length_s, **(EXTREME.get(name, {}) if harder else {})}
+    asked = asked_for(name, harder, start_s, length_s)
     times, values = wave()
     whole, whole_truth = run_samples(asked, times, values, kind=kind, rate_hz=RATE_HZ)
     parts, parts_truth = run_samples(asked, times, values, cuts=cuts, kind=kind, rate_hz=RATE_HZ)
@@ -54,7 +59,7 @@ def test_cutting_samples_changes_no_bit_and_no_truth(run_samples, name, harder, 
 def test_cutting_frames_and_bytes_changes_no_bit_and_no_truth(
     run_batches, frames, name, harder, cuts, start_s, length_s
 ):
-    asked = {"fault": name, "start_s": start_s, "stop_s": start_s + length_s, **(EXTREME.get(name, {}) if harder else {})}
+    asked = asked_for(name, harder, start_s, length_s)
     batch = frames(N, period_ms=7)
     whole, whole_truth = run_batches(asked, batch)
     parts, parts_truth = run_batches(asked, batch, cuts=cuts)
@@ -85,7 +90,9 @@ def test_frame_by_frame_is_the_same_as_at_once(run_batches, frames, name):
 def test_samples_outside_start_and_stop_are_untouched(run_samples, name):
     kind = "ppg" if "ppg" in load_fault(name).KINDS else "ecg"
     times, values = wave()
-    asked = {"fault": name, "start_s": 2, "stop_s": 6, **({"fraction": 1.0} if name in ("lead_off", "flatline") else {})}
+    asked = {"fault": name, "start_s": 2, "stop_s": 6}
+    if name in ("lead_off", "flatline"):
+        asked["fraction"] = 1.0
     out, truth = run_samples(asked, times, values, kind=kind, rate_hz=RATE_HZ)
     outside = (times < 2) | (times >= 6)
     assert np.array_equal(out[outside], values[outside])
