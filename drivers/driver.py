@@ -247,8 +247,9 @@ class Driver:
     def _quality(self, names: list[str]) -> Quality:
         results = {name: self._scorers[name].result() for name in names}
         scores = {name: float(result) for name, result in results.items()}
+        known = [score for score in scores.values() if score == score]  # NaN: too little has come to say
         return Quality(
-            min(scores.values(), default=0.0),
+            min(known, default=float("nan")),
             scores,
             {name: result.parts.get(name, {}) for name, result in results.items()},
             {name: result.flags.get(name, frozenset()) for name, result in results.items()},

@@ -27,7 +27,7 @@ _BLOCK_PERIODS = 8
 _BLOCKS = 120
 """Blocks behind the online line: long enough for the slope, short enough to follow a warming crystal."""
 _DENSE = 12
-"""So many blocks are refitted one by one; then every fourth block, which the slope hardly notices."""
+"""So many blocks are refitted one by one; then every eighth, which the slope hardly notices."""
 _PRIOR_NS_PER_S = 1e5
 """Standard deviation of a crystal's rate error before anything is known: 100 ppm."""
 _EARLY_BLOCKS, _EARLY_SIGMA_NS = 10, 2e6
@@ -115,7 +115,7 @@ class OnlineTimebase:
         points[:, self._count] = at, low
         self._count, self._closed = self._count + 1, self._closed + 1
         jumped = self._count > 1 and self._jumped()
-        if jumped or self._closed <= _DENSE or self._closed % 4 == 0:
+        if jumped or self._closed <= _DENSE or self._closed % 8 == 0:
             self._offset, self._slope = _floor_line(*points[:, : self._count])
 
     def _jumped(self) -> bool:

@@ -1,10 +1,30 @@
 """Signal quality: a score in 0..1 (< 0.5 is low) with named parts and flags, per modality.
 
-It lives with the drivers because ``read_data()`` returns it.
+It lives with the drivers because ``read_data()`` returns it. A window's score is its worst part, times
+what delivery has left of it. Flags name causes: see FLAGS. Until a stream has delivered for
+``shortest_s(kind)`` its score is NaN, neither good nor low, and its flag is ``unknown``.
 """
 
 from __future__ import annotations
 
-from drivers.quality.stream import StreamScorer
+from drivers.quality.stream import Score, Scores, StreamScorer, score, score_windows, scores, shortest_s, window_s
 
-__all__ = ["StreamScorer"]
+FLAGS = {
+    "flat": "the same value for longer than the signal ever rests",
+    "saturated": "at a rail of the converter, or cut off flat below it",
+    "gap": "samples are missing: more than 5 %, or a silence",
+    "hum": "mains at 50 or 60 Hz",
+    "motion": "moved or knocked: shapes differ from each other, levels jump",
+    "low_perfusion": "hardly any pulse in the light (PPG)",
+    "off_body": "values that no body has: not worn, lead off, no contact",
+    "unknown": "too little of the stream has come to say anything",
+    "noise": "broad noise: muscle, or a bad contact",
+    "baseline": "the baseline wanders further than the signal is high",
+    "pop": "sudden jumps much larger than the signal: an electrode that lets go",
+    "coarse": "quantised in steps that are large against the signal",
+}
+"""Every flag that a score can carry, and what it means."""
+
+__all__ = [
+    "FLAGS", "Score", "Scores", "StreamScorer", "score", "score_windows", "scores", "shortest_s", "window_s",
+]  # fmt: skip

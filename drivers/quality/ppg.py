@@ -1,0 +1,65 @@
+"""PPG: do the pulses look alike, is there blood behind them, and does nothing but pulses move the light?
+
+Parts after Orphanidou 2015 (template correlation, rhythm); the perfusion index is pulse height over
+the steady light, 0.3 % being what oximeters are tested at as low perfusion.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drivers.quality.beats import bandpass, pulses
+from drivers.quality.ecg import likeness, rhythm
+from drivers.quality.windows import Table, Windows, ramp
+from drivers.types import FloatArray, IntArray
+
+WINDOW_S, SHORTEST_S = 10.0, 4.0
+_SHAPE_S = (0.25, 0.35)
+"""Around the steepest rise."""
+
+
+def assess(windows: Windows) -> Table:
+    """Parts and flags for every window; the worst wavelength counts."""
+    return Table.worst(_channel(windows, channel) for channel in windows.values.T)
+
+
+def _channel(windows: Windows, raw: FloatArray) -> Table:
+    rate = windows.rate_hz
+    clean = bandpass(raw, rate, 0.5, 8.0)
+    rise = np.gradient(clean)
+    if float(np.mean(rise**3)) < 0:  # more blood is less light: the rise is the steep side
+        clean, rise = -clean, -rise
+    slow = bandpass(raw, rate, 0.0, 0.5)
+    beats = pulses(clean, rate)
+    swing = np.maximum(windows.swing(clean, 1.5), 1e-12)
+    noise = windows.rms(raw - slow - clean)
+    steady = windows.mean(raw)
+    lit = windows.largest(-raw) < 0
+    wander = np.sqrt(np.maximum(windows.mean(slow * slow) - windows.mean(slow) ** 2, 0))
+    perfusion = np.where(lit, 100 * swing / np.maximum(steady, 1e-12), 100.0)
+    parts = {
+        "flat": ramp(windows.mean(windows.stuck(0.5)), 0.45, 0.1),
+        "saturated": ramp(windows.mean(windows.railed() | windows.clipped(at_least_s=0.06)), 0.1, 0.01),
+        "template": ramp(likeness(windows, clean, beats, _SHAPE_S), 0.6, 0.92),
+        "evenness": ramp(_unevenness(windows, rise, beats), 0.8, 0.3),
+        "rhythm": rhythm(windows, beats),
+        "noise": ramp(noise / swing, 0.35, 0.1),
+        "baseline": ramp(wander / swing, 5.0, 1.5),
+        "perfusion": ramp(perfusion, 0.1, 0.6),
+    }
+    shapeless = np.minimum(parts["template"], parts["evenness"]) < 0.5
+    flags = {name: parts[name] < 0.5 for name in ("flat", "saturated", "noise", "baseline")}
+    flags["low_perfusion"] = (parts["perfusion"] < 0.5) & (parts["flat"] >= 0.5)
+    flags["motion"] = shapeless & (parts["noise"] >= 0.5) & (parts["flat"] >= 0.5)
+    return Table(parts, flags)
+
+
+def _unevenness(windows: Windows, rise: FloatArray, beats: IntArray) -> FloatArray:
+    """Coefficient of variation of the pulses' steepness, (w,)."""
+    if len(beats) < 2:
+        return np.full(len(windows.starts), np.inf)
+    total = np.concatenate([np.zeros((1, 2)), np.cumsum(np.stack([rise[beats], rise[beats] ** 2], 1), axis=0)])
+    first, last = (np.searchsorted(beats, edge) for edge in (windows.starts, windows.stops))
+    count = np.maximum(last - first, 1)[:, None]
+    mean, square = ((total[last] - total[first]) / count).T
+    return np.asarray(np.sqrt(np.maximum(square - mean**2, 0)) / np.maximum(mean, 1e-12))
