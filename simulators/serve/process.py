@@ -75,6 +75,7 @@ class SimulatorProcess:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr,
         )  # fmt: skip
         self._ended: Ended | None = None
+        self._crash: SimulatorError | None = None
         self._environment: str | None = None
         sensors = [{"via": s.via, "at": s.at, "spec": asdict(s.spec)} for s in served]
         try:
@@ -160,9 +161,12 @@ class SimulatorProcess:
         return said
 
     def _crashed(self) -> SimulatorError:
-        code = self._child.wait(_STOP_TIMEOUT_S)
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
-        return SimulatorError(f"the simulator process {how}{self._last_words()}")
+        if self._crash is None:
+            code = self._child.wait(_STOP_TIMEOUT_S)
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+            self._crash = SimulatorError(f"the simulator process {how}{self._last_words()}")
+            self._reap()
+        return self._crash
 
     def _last_words(self) -> str:
         self._stderr.seek(0)

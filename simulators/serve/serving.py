@@ -202,10 +202,10 @@ def run_until_interrupted(
             err.flush()
 
     with Serving(specs, seed=seed, subject=subject, tick=tick) as serving:
-        out.writelines(f"{line}\n" for line in place_lines(serving))
-        out.flush()
         previous = signal.signal(signal.SIGTERM, lambda number, frame: serving.pacer.stop())
         try:
+            out.writelines(f"{line}\n" for line in place_lines(serving))
+            out.flush()
             serving.run()
         except KeyboardInterrupt:
             pass  # that is how it ends
