@@ -166,7 +166,7 @@ class SampleFault(Fault):
     LAYER: ClassVar[str] = "samples"
     stream: str = key("", "stream to damage; empty: every stream it can apply to")
     KINDS: ClassVar[frozenset[str]]
-    """Stream kinds that it makes sense on."""
+    """Stream kinds that are damaged unless ``stream`` names one: those whose quality score can tell."""
 
     def check_fits(self, sensor: str, streams: Sequence[StreamSpec]) -> None:
         """SettingError unless a stream with a sampling rate is meant."""

@@ -23,7 +23,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "baseline_wander"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
-    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg", "eeg", "ppg", "raw"})
+    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "ppg"})
     LEVELS: ClassVar[Mapping[str, float]] = {"": 3.0, "ppg": 8.0}
 
     level: float | None = key(None, "amplitude of each tone", "of the clean amplitude", above=0)

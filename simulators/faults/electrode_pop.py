@@ -24,7 +24,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "electrode_pop"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
-    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg", "eeg", "raw"})
+    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg"})
     LEVELS: ClassVar[Mapping[str, float]] = {"": 8.0}
 
     level: float | None = key(None, "height of a jump", "of the clean amplitude", above=0)

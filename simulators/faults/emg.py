@@ -22,7 +22,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "emg"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
-    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg", "eeg", "ppg", "raw"})
+    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "ppg"})
     LEVELS: ClassVar[Mapping[str, float]] = {"": 0.35, "ppg": 0.8, "eeg": 0.8}
 
     level: float | None = key(None, "rms of the noise in a burst", "of the clean amplitude", above=0)

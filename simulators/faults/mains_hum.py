@@ -23,8 +23,8 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "mains_hum"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
-    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg", "eeg", "raw"})
-    LEVELS: ClassVar[Mapping[str, float]] = {"": 0.2, "eeg": 1.0}
+    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg"})
+    LEVELS: ClassVar[Mapping[str, float]] = {"": 0.2}
 
     level: float | None = key(None, "amplitude of the fundamental", "of the clean amplitude", above=0)
     frequency_hz: float = key(50.0, "the mains' frequency", "Hz", low=1, high=1000)

@@ -23,7 +23,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "motion"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
-    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg", "eeg", "ppg", "eda", "respiration", "raw"})
+    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "ppg", "eda", "respiration"})
     LEVELS: ClassVar[Mapping[str, float]] = {"": 0.75, "ecg": 0.5, "eeg": 2.0, "eda": 2.0, "respiration": 1.0}
 
     level: float | None = key(None, "rms of the noise, and of the baseline's places", "of the clean amplitude", above=0)

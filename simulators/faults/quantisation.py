@@ -20,7 +20,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "quantisation"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
-    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg", "raw"})
+    KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg"})
     LEVELS: ClassVar[Mapping[str, float]] = {"": 0.5}
 
     level: float | None = key(None, "the step", "of the clean amplitude", above=0)
