@@ -36,6 +36,8 @@ def read_recorded(path: Path, wanted: Wanted, stream_channels: Sequence[str]) ->
         ".hea": _read_wfdb, ".dat": _read_wfdb, ".edf": _read_edf, ".bdf": _read_edf,
         ".csv": _read_csv, ".npy": _read_npy, ".npz": _read_npz,
     }  # fmt: skip
+    if not path.suffix and path.with_suffix(".hea").is_file():
+        path = path.with_suffix(".hea")  # WFDB records are named without an ending
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise SettingError(f"recording {path}: cannot read {path.suffix or 'a name without ending'!r}; there is "
