@@ -182,3 +182,18 @@ def test_a_spell_under_way_is_told_as_far_as_it_has_gone():
 def test_building_refuses_a_fault_that_does_not_fit():
     with pytest.raises(SettingError, match="low_perfusion needs a stream of kind ppg"):
         build(SimulatedSpec("counting", faults=[{"fault": "low_perfusion"}]))
+
+
+def test_what_a_sensor_sends_before_the_run_starts_is_untouched():
+    faults = [given for given in MANY if given["fault"] != "counter_reset"]
+    sent = []
+    for asked in ([], [*faults, {"fault": "duplicate"}, {"fault": "truncate"}]):
+        spec = SimulatedSpec("counting", seed=4, faults=asked)
+        sensor = build(spec, start_ns=START_NS, boot_ns=START_NS - 2_500_000_000)
+        items = [*sensor.advance(START_NS - 5_000_000), *sensor.advance(START_NS + 2_000_000_000)]
+        sent.append([c for item in items for c in item.chunks()])
+        assert all(truth.start_ns >= START_NS for truth in sensor.truths)
+    before = [[c for c in chunks if c[1] < START_NS] for chunks in sent]
+    assert len(before[0]) > 600
+    assert before[0] == before[1]
+    assert sent[0] != sent[1]
