@@ -152,15 +152,9 @@ class CounterUnwrapper:
         if back <= self._near and (silence_ns < self._turn_ns / 2 or late < -EARLY_NS):
             return self._behind(back, arrival_ns, position, incidents)
         turns = int((late + self._edge_ns) // self._turn_ns) if late >= self._late_ns else 0
-        early_ns = EARLY_NS + _DRIFT * silence_ns
-        if late < -early_ns and step > self._near:
-            return self._reset(f"counter went from {self._last % self.modulus} to {counter}, "
-                               f"{-late / 1e6:.0f} ms before that many frames could have been sent",
-                               counter, arrival_ns, position, incidents)  # fmt: skip
-        if self._doubt and height - self._sure_line < -EARLY_NS:
-            return self._reset(f"frames come {(self._sure_line - height) / 1e6:.0f} ms early: the loss told before was sized "
-                               f"{self.modulus} frames too long, for the silence hid a stall",
-                               counter, arrival_ns, position, incidents)  # fmt: skip
+        if (detail := self._impossible(counter, step, height, silence_ns)) is not None:
+            incidents.append(Incident(position, "reset", detail=detail))
+            return self._begin(counter, arrival_ns)
         step += turns * self.modulus
         if step > 1:
             incidents.append(Incident(position, "lost", step - 1))
@@ -171,6 +165,20 @@ class CounterUnwrapper:
         if turns:
             self._doubt = self.modulus
         return self._last
+
+    def _impossible(self, counter: int, step: int, height: float, silence_ns: int) -> str | None:
+        """Why this frame cannot be ``step`` frames behind the last, or None."""
+        late = height - self._line
+        if step > self._near and late < -(EARLY_NS + _DRIFT * silence_ns):
+            was = self._last % self.modulus
+            return f"counter went from {was} to {counter}, {-late / 1e6:.0f} ms before a device could send that many"
+        early = self._sure_line - height
+        if self._doubt and early > EARLY_NS:
+            return (
+                f"frames come {early / 1e6:.0f} ms early: the loss told before was counted {self.modulus} frames "
+                "too long, as the silence hid a stall"
+            )
+        return None
 
     def _height(self, step: int, arrival_ns: int) -> float:
         """Arrival less the time of sending, and less what the line may have risen by then."""
@@ -213,10 +221,6 @@ class CounterUnwrapper:
         incidents.append(Incident(position, "repeated" if known else "reordered"))
         return self._last - back
 
-    def _reset(self, detail: str, counter: int, arrival_ns: int, position: int, incidents: list[Incident]) -> int:
-        incidents.append(Incident(position, "reset", detail=detail))
-        return self._begin(counter, arrival_ns)
-
 
 class SparseIndex:
     """Sample numbers of a stream that is carried by only one frame in about ``ratio``.
@@ -234,17 +238,18 @@ class SparseIndex:
         self._frame: int | None = None
 
     def update(self, frames: IntArray) -> tuple[IntArray, IntArray]:
-        """Sample numbers (n,) of the samples in frames number ``frames`` (n,), and how many were lost before each."""
+        """Of the samples in frames number ``frames`` (n,): their numbers, and how many samples were lost
+        before each, or less than zero for one that comes behind a later one."""
         if not len(frames):
             return frames, frames
         if self._frame is None:
             self._frame = int(frames[0])
-            self._index = self._top = int((frames[0] + 1e-6) // self.ratio)
+            self._index = int((frames[0] + 1e-6) // self.ratio)
+            self._top = self._index - 1
         gaps = np.diff(frames, prepend=self._frame)
         steps = np.rint(gaps / self.ratio).astype(np.int64)
         steps = np.where(gaps > 0, np.maximum(steps, 1), steps)
         index = self._index + np.cumsum(steps)
         tops = np.maximum.accumulate(np.concatenate([[self._top], index]))
-        lost = np.maximum(index - tops[:-1] - 1, 0)
         self._frame, self._index, self._top = int(frames[-1]), int(index[-1]), int(tops[-1])
-        return index, lost
+        return index, index - tops[:-1] - 1

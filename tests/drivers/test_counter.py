@@ -189,3 +189,9 @@ def test_losses_of_a_sparse_stream_are_counted_also_across_batches() -> None:
     parts = [two.update(frames[k : k + 1]) for k in range(len(frames))]
     assert [int(p[0][0]) for p in parts] == index.tolist()
     assert [int(p[1][0]) for p in parts] == lost.tolist()
+
+
+def test_a_late_sample_of_a_sparse_stream_is_marked() -> None:
+    index, lost = SparseIndex(10).update(np.array([0, 20, 10, 30]))
+    assert index.tolist() == [0, 2, 1, 3]
+    assert lost.tolist() == [0, 1, -2, 0]

@@ -1,0 +1,388 @@
+"""OpenBCI Cyton: 8 channels of ECG, EEG or EMG at 250 Hz and an accelerometer, over its USB dongle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from drivers import cyton_frame as wire
+from drivers.codec import Block, Expect, Gatt, Golden, Pause, Reply, Steps, Write
+from drivers.counter import CounterUnwrapper, Incident, SparseIndex
+from drivers.cyton_board import CHANNELS, FULL_COUNT, GAINS, RATE_HZ, CytonBoard, microvolts_per_count
+from drivers.errors import HandshakeError, SettingError
+from drivers.framing import Bytes, SyncedFrames, int24_be, to_int24_be
+from drivers.types import (
+    KINDS,
+    Batch,
+    CounterReset,
+    Event,
+    IntArray,
+    Lost,
+    Notice,
+    Reordered,
+    Repeated,
+    Samples,
+    StreamSpec,
+)
+
+NAME = "openbci-cyton"
+LINK = "serial"
+BAUD = 115200
+SOURCES = (
+    "OpenBCI_Cyton_Library, OpenBCI_32bit_Library.cpp (firmware 3.1.2)",
+    "OpenBCI documentation: Cyton Data Format, Cyton SDK",
+    "OpenBCI_Python, openbci/utils/utilities.py and tests/test_parse.py",
+)
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What may be set for a Cyton."""
+
+    streams: Mapping[str, Sequence[int]] = field(
+        default_factory=dict,
+        metadata={"help": "stream name -> channel numbers 1..8; a name that is a kind (ecg, eeg) is of that kind. "
+                          "Empty: all eight as 'exg'"},
+    )  # fmt: skip
+    gain: int = field(default=24, metadata={"help": "amplifier gain of every channel: 1, 2, 4, 6, 8, 12 or 24"})
+    timestamps: bool = field(default=False, metadata={"help": "ask the board for its clock (ms) in every frame"})
+
+    def __post_init__(self) -> None:
+        if self.gain not in GAINS:
+            raise SettingError(f"gain {self.gain!r}: a Cyton has {', '.join(map(str, GAINS))}")
+        used: dict[int, str] = {}
+        for name, channels in self.streams.items():
+            if name == "accel" or not name:
+                raise SettingError(f"stream name {name!r} is taken by the accelerometer or empty: choose another")
+            if not isinstance(channels, list | tuple) or not channels:
+                raise SettingError(f"stream {name!r} needs a list of channel numbers 1..8, such as [7, 8]")
+            for channel in channels:
+                if type(channel) is not int or not 1 <= channel <= CHANNELS:
+                    raise SettingError(f"stream {name!r}: channel {channel!r} is not one of 1..8")
+                if channel in used:
+                    raise SettingError(f"channel {channel} is in stream {used[channel]!r} and again in {name!r}")
+                used[channel] = name
+
+    def channels(self) -> dict[str, list[int]]:
+        """Stream -> columns 0..7."""
+        given = self.streams or {"exg": range(1, CHANNELS + 1)}
+        return {name: [channel - 1 for channel in channels] for name, channels in given.items()}
+
+    def specs(self) -> tuple[StreamSpec, ...]:
+        """The streams, the accelerometer last."""
+        lsb = microvolts_per_count(self.gain)
+        exg = [
+            StreamSpec(
+                name, name if name in KINDS else "exg", tuple(f"ch{c + 1}" for c in columns), "uV", RATE_HZ,
+                lsb=lsb, low=-(FULL_COUNT + 1) * lsb, high=FULL_COUNT * lsb, counted=True, timed=self.timestamps,
+            )
+            for name, columns in self.channels().items()
+        ]  # fmt: skip
+        rate_hz = RATE_HZ * wire.SLOTS_PER_TURN / 256 if self.timestamps else RATE_HZ / 10
+        accel = StreamSpec(
+            "accel", "acceleration", ("x", "y", "z"), "g", rate_hz, lsb=wire.G_PER_COUNT,
+            low=-32768 * wire.G_PER_COUNT, high=32767 * wire.G_PER_COUNT, counted=True, timed=self.timestamps,
+        )  # fmt: skip
+        return (*exg, accel)
+
+
+SETTINGS = Settings
+CONFORMANCE_SETTINGS: tuple[Mapping[str, object], ...] = (
+    {},
+    {"streams": {"ecg": [1], "eeg": [7, 8]}, "gain": 12},
+    {"timestamps": True},
+)
+
+
+class Host:
+    """The computer's end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.streams = settings.specs()
+        self._settings = settings
+        self._columns = settings.channels()
+        self._scale = microvolts_per_count(settings.gain)
+        self._frames = SyncedFrames(wire.START, wire.LENGTH, range(wire.ACCEL, 0xC7), counter_at=1)
+        self._unwrap = CounterUnwrapper(256, 1e9 / RATE_HZ)
+        self._accel_index = SparseIndex(1 if settings.timestamps else 10)
+        self._clock_segment = 0
+        self._segment = -1
+        self._clock = wire.BoardClock()
+        self._axes = wire.StampedAxes()
+
+    # --- start and stop -----------------------------------------------------------------------
+
+    def start(self) -> Steps:
+        """Stop what may be running, reset, check the banner, set up, stream."""
+        yield Write(b"s")  # a board that streams answers nothing
+        yield Pause(0.25)
+        yield Write(b"v")
+        banner = yield Expect(rb"\$\$\$", "the Cyton's banner ending in $$$", timeout_s=3.0)
+        _check_banner(banner or b"")
+        if self._settings.gain != 24:
+            code = GAINS.index(self._settings.gain)
+            for channel in range(1, CHANNELS + 1):
+                yield from _ask(b"x%d0%d0110X" % (channel, code), b"Success")
+        if self._settings.timestamps:
+            yield from _ask(b"<", b"Time stamp ON")
+        self._frames.restart()
+        self._unwrap.restart()
+        yield Write(b"b")
+
+    def stop(self) -> Steps:
+        """Stop streaming."""
+        yield Write(b"s")
+
+    # --- decoding -----------------------------------------------------------------------------
+
+    def feed(self, batch: Batch) -> list[Event]:
+        """Decode frames; see drivers.codec.Host."""
+        frames, arrival_ns, malformed = self._frames.feed(batch)
+        events: list[Event] = list(malformed)
+        if not len(frames):
+            return events
+        unwrapped = self._unwrap.update(frames[:, 1].astype(np.int64), arrival_ns)
+        index, segment = unwrapped.index, unwrapped.segment + self._clock_segment
+        milliseconds = None
+        for incident in unwrapped.incidents:
+            frame = frames[incident.position : incident.position + 1]
+            events += self._tell(incident, int(arrival_ns[incident.position]), self._carries_accel(frame))
+        if unwrapped.incidents:
+            keep = unwrapped.kept()
+            frames, arrival_ns, index, segment = frames[keep], arrival_ns[keep], index[keep], segment[keep]
+        if self._settings.timestamps and len(frames):
+            milliseconds, steps = self._clock.update(frames, index, segment)
+            for position, detail in steps:
+                segment[position:] += 1
+                events += [CounterReset(s.name, int(arrival_ns[position]), detail) for s in self.streams]
+            self._clock_segment += len(steps)
+        edges = [0, *(np.flatnonzero(np.diff(segment)) + 1).tolist(), len(frames)]
+        for a, b in pairwise(edges):
+            if a < b:
+                stamps = None if milliseconds is None else milliseconds[a:b] * 1_000_000
+                events += self._samples(frames[a:b], arrival_ns[a:b], index[a:b], int(segment[a]), stamps)
+        return events
+
+    def _tell(self, incident: Incident, at_ns: int, with_accel: bool) -> list[Event]:
+        """Events of the frame counter; losses of the accelerometer show in its own numbers."""
+        every = [stream.name for stream in self.streams]
+        exg = every[:-1]
+        match incident.kind:
+            case "lost":
+                return [Lost(name, incident.count, at_ns) for name in exg]
+            case "repeated":
+                return [Repeated(name, 1, at_ns) for name in (every if with_accel else exg)]
+            case "reordered":
+                return [Reordered(name, 1, at_ns) for name in exg]
+            case "reset":
+                return [CounterReset(name, at_ns, incident.detail) for name in every]
+            case "ambiguous":
+                return [Notice("loss_ambiguous", incident.detail, at_ns)]
+
+    def _carries_accel(self, frame: Bytes) -> bool:
+        if self._settings.timestamps:
+            return bool(frame[0, 1] % 10 == wire.AXIS_SLOTS[2])
+        return len(wire.plain_axes(frame)[0]) > 0
+
+    def _samples(
+        self, frames: Bytes, arrival_ns: IntArray, index: IntArray, segment: int, device_ns: IntArray | None
+    ) -> list[Event]:
+        if segment != self._segment:
+            self._segment = segment
+            self._accel_index.restart()
+            self._axes = wire.StampedAxes()
+        microvolts = np.multiply(int24_be(frames[:, 2:26]), self._scale, dtype=np.float64)
+        if device_ns is not None and frames[0, -1] < wire.FIRST_STAMPED:
+            device_ns = None
+        events: list[Event] = [
+            Samples(name, microvolts[:, columns], index, arrival_ns, device_ns, segment)
+            for name, columns in self._columns.items()
+        ]
+        rows, g = self._axes.update(frames, index) if self._settings.timestamps else wire.plain_axes(frames)
+        if len(rows):
+            slots = index[rows]
+            if self._settings.timestamps:
+                slots = slots // 256 * wire.SLOTS_PER_TURN + slots % 256 // 10
+            arrival_ns, stamps = arrival_ns[rows], None if device_ns is None else device_ns[rows]
+            numbers, lost = self._accel_index.update(slots)
+            for k in np.flatnonzero(lost).tolist():
+                count, at_ns = int(lost[k]), int(arrival_ns[k])
+                events.append(Lost("accel", count, at_ns) if count > 0 else Reordered("accel", 1, at_ns))
+            events.append(Samples("accel", g, numbers, arrival_ns, stamps, segment))
+        return events
+
+
+def _check_banner(banner: bytes) -> None:
+    if b"Failure" in banner:
+        raise HandshakeError(
+            f"the dongle answered, but the Cyton board did not: {_shown(banner)}. Switch the board on (to PC, not "
+            "BLE), charge its battery, and move it closer to the dongle"
+        )
+    if b"OpenBCI" not in banner:
+        raise HandshakeError(
+            f"expected a banner with 'OpenBCI' in it, found {_shown(banner)}: another device is on this port"
+        )
+
+
+def _ask(command: bytes, expected: bytes) -> Steps:
+    answer = yield Write(command)
+    answer = yield Expect(rb"\$\$\$", f"the Cyton's answer to {command.decode()}")
+    if expected not in (answer or b""):
+        raise HandshakeError(f"sent {command.decode()}, expected {expected.decode()!r}, found {_shown(answer or b'')}")
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[-120:].decode("ascii", "replace"))
+
+
+class Device:
+    """The board's end: what its dongle hands to the computer."""
+
+    gatt: Gatt | None = None
+
+    def __init__(self, settings: Settings) -> None:
+        self.streams = settings.specs()
+        self._columns = settings.channels()
+        self._board = CytonBoard()
+        self._restart()
+
+    @property
+    def streaming(self) -> bool:
+        """Between ``b`` and ``s``."""
+        return self._board.streaming
+
+    def _restart(self) -> None:
+        self._next = self._zero = 0  # number of the next sample, and of the one whose counter was 0
+        self._accel: Block | None = None  # samples that no frame has taken
+        self._newest = np.zeros(3, dtype=np.int64)  # counts of the accelerometer
+        self._held = self._newest
+
+    def receive(self, data: bytes, channel: str = "") -> list[Reply]:
+        """Commands, cut anywhere."""
+        replies: list[Reply] = []
+        for value in data:
+            was = self._board.streaming
+            replies += self._board.receive(bytes([value]))
+            if self._board.streaming and not was:
+                self._restart()
+        return replies
+
+    def read(self, channel: str) -> bytes | None:
+        """There is no GATT here."""
+        return None
+
+    def subscribe(self, channel: str, on: bool = True) -> None:
+        """There is no GATT here."""
+
+    def reset(self) -> None:
+        """Power cycle."""
+        self._board.power_on()
+        self._restart()
+
+    def reset_counter(self) -> None:
+        """The next frame has counter 0."""
+        self._zero = self._next
+
+    def encode(self, blocks: Mapping[str, Block]) -> list[Batch]:
+        """One frame per EXG sample; see drivers.codec.Device."""
+        first = blocks[self.streams[0].name]
+        count = len(first.index)
+        self._accel = _joined(self._accel, blocks["accel"])
+        if not count:
+            return []
+        microvolts = np.zeros((count, CHANNELS))
+        for name, columns in self._columns.items():
+            microvolts[:, columns] = blocks[name].values
+        frames = np.zeros((count, wire.LENGTH), dtype=np.uint8)
+        counter = (first.index - self._zero) % 256
+        frames[:, 0], frames[:, 1] = wire.START, counter
+        frames[:, 2:26] = to_int24_be(self._board.counts(microvolts, first.index).astype(np.int32))
+        self._encode_tail(frames, counter, first, self._accel)
+        self._next = int(first.index[-1]) + 1
+        ends = np.arange(1, count + 1, dtype=np.int64) * wire.LENGTH
+        return [Batch(frames.tobytes(), ends, first.due_ns)]
+
+    def _encode_tail(self, frames: Bytes, counter: IntArray, first: Block, accel: Block) -> None:
+        """Accelerometer, time and stop byte. A frame takes the newest accelerometer sample there is."""
+        ready = np.searchsorted(accel.due_ns, first.due_ns, side="right")
+        counts = np.rint(accel.values / wire.G_PER_COUNT).astype(np.int64)
+        if not self._board.timestamps:
+            fresh = np.flatnonzero(np.diff(ready, prepend=0) > 0)
+            if not self._board.raw_aux:
+                frames[fresh, 26:32] = counts[ready[fresh] - 1].astype(">i2").view(np.uint8)
+            frames[:, 32] = wire.RAW if self._board.raw_aux else wire.ACCEL
+        else:
+            if not self._board.raw_aux:
+                self._encode_axes(frames, counter, ready, counts)
+            milliseconds = (first.device_ns // 1_000_000 % 2**32).astype(">u4")
+            frames[:, 28:32] = milliseconds.view(np.uint8).reshape(-1, 4)
+            frames[:, 32] = wire.STAMPED + 2 * self._board.raw_aux
+            frames[:1, 32] -= self._board.first_stamp
+            self._board.first_stamp = False
+        used = int(ready[-1])
+        if used:
+            self._newest = counts[used - 1]
+        self._accel = Block(accel.index[used:], accel.due_ns[used:], accel.device_ns[used:], accel.values[used:])
+
+    def _encode_axes(self, frames: Bytes, counter: IntArray, ready: IntArray, counts: IntArray) -> None:
+        for row in np.flatnonzero(counter % 10 >= wire.AXIS_SLOTS[0]).tolist():
+            axis = int(counter[row]) % 10 - wire.AXIS_SLOTS[0]
+            if axis == 0:
+                self._held = counts[ready[row] - 1] if ready[row] else self._newest
+            frames[row, 26:28] = np.frombuffer(int(self._held[axis]).to_bytes(2, "big", signed=True), np.uint8)
+
+
+def _joined(old: Block | None, new: Block) -> Block:
+    if old is None or not len(old.index):
+        return new
+    return Block(
+        np.concatenate([old.index, new.index]),
+        np.concatenate([old.due_ns, new.due_ns]),
+        np.concatenate([old.device_ns, new.device_ns]),
+        np.concatenate([old.values, new.values]),
+    )
+
+
+def host(settings: Settings) -> Host:
+    """The decoding end."""
+    return Host(settings)
+
+
+def device(settings: Settings) -> Device:
+    """The encoding end."""
+    return Device(settings)
+
+
+_VECTOR = "A045 000001 000002 000003 000004 000005 000006 000007 000008 "
+_COUNTING = [4.5 / 24 / (2**23 - 1) * 1e6 * n for n in range(1, 9)]
+_REAL = (-7343552, -7348236, -7328842, -7356481, 8388607, 8388607, -7068364, 2143869)
+_UTILITIES = "OpenBCI_Python openbci/utils/utilities.py"
+
+GOLDEN = (
+    Golden(
+        f"{_UTILITIES}: sample packet",
+        bytes.fromhex(_VECTOR + "0000 0001 0002 C0"),
+        {"exg": [_COUNTING], "accel": [[0.0, 0.000125, 0.00025]]},
+    ),
+    Golden(
+        f"{_UTILITIES}: sample packet from real hardware (counter 0 put in)",
+        bytes.fromhex("A000 8FF240 8FDFF4 902BB6 8FBFBF 7FFFFF 7FFFFF 942534 20B67D 00E0 00E0 0F70 C0"),
+        {"exg": [[4.5 / 24 / (2**23 - 1) * 1e6 * n for n in _REAL]], "accel": [[0.028, 0.028, 0.494]]},
+    ),
+    Golden(
+        f"{_UTILITIES}: raw aux packet (counter and channels of the sample packet put in)",
+        bytes.fromhex(_VECTOR + "000102030405 C1"),
+        {"exg": [_COUNTING], "accel": []},
+    ),
+    *(
+        Golden(
+            f"{_UTILITIES}: time-stamped packet (counter and channels of the sample packet put in)",
+            bytes.fromhex(_VECTOR + "0001 00000001" + stop),
+            {"exg": [_COUNTING], "accel": []},
+            {"timestamps": True},
+        )
+        for stop in ("C3", "C4", "C5", "C6")
+    ),
+)
