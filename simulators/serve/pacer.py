@@ -1,9 +1,11 @@
 """The real-time scheduler of a simulator process: every chunk leaves when it is due, and how late it left is counted.
 
-One thread serves all sensors. Each is asked for what gets through in the next few milliseconds
-(LOOKAHEAD_NS), which waits here until its time: that way the cost of rendering is paid in the gaps
-between chunks and does not make them late. The price is that a command takes effect up to LOOKAHEAD_NS
-after it arrived, far below what a USB bridge or a BLE connection interval would add.
+One thread serves all sensors. Each is asked for what gets through in the next few milliseconds, which
+waits here until its time: so the cost of rendering is paid in the gaps between chunks and makes none late.
+The price is that a command takes effect that much later: at most QUIET_NS for a device that says nothing,
+as during a start-up exchange, and STREAMING_NS for one that streams. That is about what a USB bridge
+(16 ms) or a BLE connection interval (30 ms) adds; a shorter look ahead costs CPU time, since rendering
+1 ms costs nearly as much as rendering 20 ms.
 
 What the host did is kept in a journal with the times at which it took effect. Spec, start and journal
 determine every byte, so that replay() renders a live run again, elsewhere and at any speed.
@@ -27,10 +29,9 @@ from drivers.links.memory import Peer
 from drivers.types import Batch, LinkDown, LinkUp
 from simulators.serve.outlet import Chunk, Outlet, Ticks
 
-LOOKAHEAD_NS = 5_000_000
-"""How far ahead of the clock a sensor is rendered."""
-REFILL_NS = 1_500_000
-"""A sensor that is rendered less far than this ahead is asked for more."""
+QUIET_NS = 5_000_000
+STREAMING_NS = 20_000_000
+"""How far ahead of the clock a sensor is rendered. When a quarter of it is left, there is a refill."""
 ROOM_NS = 400_000
 """Rendering starts only where no chunk is due so soon, unless it cannot wait any longer."""
 SPIN_NS = 70_000
@@ -84,12 +85,22 @@ class Served:
         self.ahead_ns = start_ns - 1
         """Rendered up to here."""
         self.journal: list[HostAction] = []
+        self._spoke_ns = start_ns - SECOND_NS
         self._due: deque[tuple[int, Chunk | LinkDown | LinkUp]] = deque()
 
     @property
     def next_due_ns(self) -> int | None:
         """When the next chunk or link event is due, as far as rendered."""
         return self._due[0][0] if self._due else None
+
+    def horizon_ns(self) -> int:
+        """How far ahead to render: far once the device talks."""
+        return STREAMING_NS if self.ahead_ns - self._spoke_ns < SECOND_NS else QUIET_NS
+
+    @property
+    def refill_ns(self) -> int:
+        """When to render on."""
+        return self.ahead_ns - self.horizon_ns() // 4
 
     def render(self, until_ns: int) -> None:
         """Have everything that gets through up to until_ns wait here."""
@@ -101,7 +112,9 @@ class Served:
                 found += [(at_ns, (at_ns, data, item.channel)) for data, at_ns in item.chunks()]
             else:
                 found.append((item.arrival_ns, item))
-        found.sort(key=lambda entry: entry[0])
+        if found:
+            found.sort(key=lambda entry: entry[0])
+            self._spoke_ns = until_ns
         self._due.extend(found)
         self.ahead_ns = until_ns
 
@@ -208,14 +221,13 @@ class Pacer:
         for served in self.served:
             served.send_due(now_ns)
         now_ns = self.clock.now_ns()
-        poorest = min(self.served, key=lambda served: served.ahead_ns)
+        poorest = min(self.served, key=lambda served: served.refill_ns)
         due_ns = min((s.next_due_ns for s in self.served if s.next_due_ns is not None), default=poorest.ahead_ns)
-        if poorest.ahead_ns < now_ns + REFILL_NS and (due_ns > now_ns + ROOM_NS or poorest.ahead_ns <= now_ns):
-            poorest.render(now_ns + LOOKAHEAD_NS)
+        if poorest.refill_ns <= now_ns and (due_ns > now_ns + ROOM_NS or poorest.ahead_ns <= now_ns):
+            poorest.render(now_ns + poorest.horizon_ns())
             self._attend(0)
             return
-        refill_ns = poorest.ahead_ns - REFILL_NS
-        wake_ns = min(due_ns, refill_ns) if refill_ns > now_ns else due_ns
+        wake_ns = min(due_ns, poorest.refill_ns) if poorest.refill_ns > now_ns else due_ns
         ready = self._attend(max(wake_ns - now_ns - SPIN_NS, 0))
         while not ready and wake_ns - SPIN_NS <= self.clock.now_ns() < wake_ns:
             pass
