@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from drivers.codec import Block, Gatt, Reply
@@ -138,17 +138,23 @@ def test_bytes_and_their_times_do_not_depend_on_how_time_is_cut(cuts: list[int],
     assert run([*sorted(cuts), 12 * _S]) == run([12 * _S])
 
 
+_BEATS_NS = np.rint(Subject(7).beats(0, 20) * 1e9).astype(np.int64)
+
+
 @settings(max_examples=15, deadline=None)
-@given(cuts=st.lists(st.integers(1, 300_000_000), min_size=60, max_size=60))
-def test_no_beat_is_lost_or_doubled_at_a_cut(cuts: list[int]) -> None:
-    stops = [*np.cumsum(cuts).tolist(), 20 * _S]
+@given(
+    cuts=st.lists(st.integers(0, 20 * _S), max_size=30),
+    around=st.lists(st.tuples(st.integers(0, len(_BEATS_NS) - 1), st.integers(-2, 2))),
+)
+@example(cuts=[], around=[(n, by) for n in range(len(_BEATS_NS)) for by in (-1, 0, 1)])
+def test_no_beat_is_lost_or_doubled_at_a_cut(cuts: list[int], around: list[tuple[int, int]]) -> None:
+    stops = [*sorted([*cuts, *(int(_BEATS_NS[n]) + by for n, by in around)]), 20 * _S]
     sensor = _sensor()
     items = [item for stop in stops for item in sensor.advance(stop)]
     # The truth is the subject's own beats; a frame's device time is the beat's time with a perfect clock.
-    beats = Subject(7).beats(0, 20)
     frames = _frames(items, b"r")
-    assert [frame.number for frame in frames] == list(range(len(beats)))
-    assert [frame.device_ns for frame in frames] == np.rint(beats * 1e9).astype(int).tolist()
+    assert [frame.number for frame in frames] == list(range(len(_BEATS_NS)))
+    assert [frame.device_ns for frame in frames] == _BEATS_NS.tolist()
 
 
 @pytest.mark.parametrize("ppm", [-500.0, 0.0, 37.0, 1000.0])
