@@ -53,6 +53,8 @@ def run_rig(
     with open_bench(rig, mode) as bench:
         specs = {role: driver.streams for role, driver in bench.drivers.items()}
         recorder = Recorder(directory, rig, bench.clock, specs)
+        for role, driver in bench.drivers.items():
+            driver.link = recorder.tap(role, driver.link)
         session = Session(
             rig, bench.clock, bench.inbox, bench.drivers, recorder, stage, on_progress,
             begin_ns=bench.start_ns, modelled_ns=round(rig.model.virtual_ms * 1e6),

@@ -33,7 +33,7 @@ class SimulatedSpec:
     seed: int = 0
     name: str = ""
     """Role in the rig; part of the key of every random draw."""
-    clock: Mapping[str, float] = field(default_factory=dict)
+    clock: Mapping[str, Any] = field(default_factory=dict)
     """DeviceClock's offset_s, ppm, ppm_per_min."""
     signals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Stream -> {"signal": name, **options}; a stream that is not listed gets its kind's signal."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from drivers.types import Malformed
 from harness.recording import Recording
 from harness.verdict import Outcome, Verdict
 
@@ -47,7 +48,7 @@ def _silence(recording: Recording, role: str, sensor: str) -> str:
     received = int(recording.meta.get("bytes", {}).get(role, 0))
     if not received:
         return f"{sensor} was connected and sent nothing: is it switched on, and is this the right port and baud rate?"
-    excerpt = next((e.excerpt for r, e in recording.events if r == role and type(e).__name__ == "Malformed"), b"")
+    excerpt = next((e.excerpt for r, e in recording.events if r == role and isinstance(e, Malformed)), b"")
     return (
         f"{received} bytes arrived and none of them were {sensor} samples (they begin {excerpt[:24]!r}): "
         "is this the right sensor, baud rate and format?"

@@ -22,15 +22,28 @@ _COLOUR = {
 }
 
 
+_WIDE = 150
+"""From so many columns on, the reasons fit beside the numbers."""
+
+
 def show_report(console: Console, report: dict[str, Any], verdicts: Sequence[Verdict]) -> None:
-    """Verdict table, latency steps, and the exit code with its meaning in the last line."""
+    """Verdict table, reasons, latency steps, and the exit code with its meaning in the last line."""
+    if not console.is_terminal:
+        console.width = max(console.width, 170)  # a log has no edge
+    wide = console.width >= _WIDE
     table = Table(title=f"{escape(report['rig']['name'])}: verdicts", title_justify="left", expand=False)
     for heading in ("outcome", "check", "subject", "value", "interval", "limit", "n"):
-        table.add_column(heading, no_wrap=heading != "subject", justify="right" if heading in ("n",) else "left")
-    table.add_column("why", overflow="fold")
+        table.add_column(heading, no_wrap=heading != "subject", justify="right" if heading == "n" else "left")
+    if wide:
+        table.add_column("why", overflow="fold")
     for verdict in verdicts:
-        table.add_row(*_row(verdict))
+        table.add_row(*(_row(verdict) if wide else _row(verdict)[:-1]))
     console.print(table)
+    for verdict in verdicts:
+        if not wide and verdict.outcome is not Outcome.PASS:
+            colour = _COLOUR[verdict.outcome]
+            head = f"[{colour}]{verdict.outcome}[/{colour}] {escape(verdict.check)} {escape(verdict.subject)}"
+            console.print(f"{head}: {escape(verdict.reason)}", highlight=False)
     _show_steps(console, report)
     code = exit_code(verdicts)
     counts = ", ".join(f"{n} {o}" for o in Outcome if (n := sum(v.outcome is o for v in verdicts)))
@@ -68,7 +81,8 @@ def _show_steps(console: Console, report: dict[str, Any]) -> None:
     rows = report["latency_steps"]
     if not rows:
         return
-    table = Table(title="where the time went, from a window's due time to its verdict", title_justify="left")
+    console.print("where the time went, from a window's due time to its verdict:", highlight=False)
+    table = Table()
     for heading in ("step", "p50 ms", "p99 ms", "max ms"):
         table.add_column(heading, justify="left" if heading == "step" else "right")
     for row in rows:
