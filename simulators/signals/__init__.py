@@ -22,4 +22,7 @@ class Signal(Protocol):
         """Values (n, channels) of samples ``first``.. taken at world seconds ``times_s`` (n,)."""
 
     def events(self, start_s: float, stop_s: float) -> tuple[FloatArray, FloatArray]:
-        """For a stream without a rate: times (n,) in [start_s, stop_s) and values (n, channels)."""
+        """For a stream without a rate: times (n,) in [start_s, stop_s) and values (n, channels).
+
+        Any interval may be asked for, and one that overlaps the last; the answer is always the same.
+        """
