@@ -7,7 +7,7 @@ import logging
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -170,14 +170,16 @@ class _TorchRun:
         if compiled:
             if model.kind == "torchscript":
                 raise EngineError(f"{model.name}: TorchScript cannot go through torch.compile; use engine eager")
-            call = torch.compile(model.module)
-        self._call = call
+            with _quiet():
+                call = torch.compile(model.module)
+        self._call, self._compiled = call, compiled
 
     def run(self, inputs: dict[str, Float32Array], quality: dict[str, Float32Array]) -> NDArray[np.float32]:
         """One call without autograd."""
         with torch.inference_mode():
             args, keywords = self._model.convention.arguments(self._tensors(inputs), self._tensors(quality))
-            found = self._call(*args, **keywords)
+            with _quiet() if self._compiled else nullcontext():  # it compiles again for each new kind of batch
+                found = self._call(*args, **keywords)
         if not isinstance(found, Tensor):
             raise ModelFault(f"{self._model.name}: returned {type(found).__name__}; expected one tensor (B, outputs)")
         if not found.is_floating_point():
@@ -223,7 +225,7 @@ class _OnnxRun:
     ) -> tuple[Any, list[tuple[str, bool, str]]]:
         program = self._model.program or export_program(self._model.module, self._model.convention, inputs, quality)
         try:
-            with _quiet_export():
+            with _quiet():
                 exported = torch.onnx.export(program, dynamo=True, verbose=False)
         except Exception as error:  # the exporter raises many kinds
             raise EngineError(f"{self._model.name}: torch.onnx cannot export it ({_said(error)}); use eager") from error
@@ -241,7 +243,7 @@ class _OnnxRun:
 
 
 @contextmanager
-def _quiet_export() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """torch's own deprecations and its remarks about packages that nobody needs here."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

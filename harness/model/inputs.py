@@ -24,6 +24,8 @@ Float32Array = NDArray[np.float32]
 _BEFORE, _AFTER = 0.5, 1.5
 """A sample vouches for the grid from half a period before it to one and a half after: one sample that
 is under way or lost alone is bridged, two are a gap."""
+_JITTER = 1.05
+"""Intervals between estimated times differ a little from the nominal one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,8 @@ def cut_windows(
         seen = np.searchsorted(track.arrival_ns, closed_ns, side="right")
     cut = _cut_events if spec.rate_hz is None else _cut_grid
     windows, coverage = cut(spec, track, due_ns, seen, rate_hz)
-    windows *= np.float32(scale)
+    if scale != 1.0:
+        windows *= np.float32(scale)
     if not seen.all():  # nothing had arrived yet
         windows[seen == 0], coverage[seen == 0] = 0.0, 0.0
     return windows, coverage
@@ -166,12 +169,11 @@ def _usable(
         # one sample before the first window, to interpolate from; nothing is held for longer than a window
         first = max(0, int(np.searchsorted(time_ns, due_ns[0] - _span_ns(spec))) - 1)
         time_ns, values, arrival_ns = time_ns[first:], values[first:], arrival_ns[first:]
-    finite = np.isfinite(values).all(axis=1)
-    if not finite.all():
+    if not np.isfinite(values.sum()):
+        finite = np.isfinite(values).all(axis=1)
         time_ns, values, arrival_ns = time_ns[finite], values[finite], arrival_ns[finite]
-    picked = np.arange(spec.channels) % values.shape[1]
     if values.shape[1] != spec.channels:
-        values = values[:, picked]
+        values = values[:, np.arange(spec.channels) % values.shape[1]]
     return _Track(time_ns, arrival_ns, values)
 
 
@@ -198,24 +200,20 @@ def _cut_grid(
 ) -> tuple[Float32Array, FloatArray]:
     step = _shared_step(spec, due_ns)
     length, count = spec.length, len(due_ns)
-    back = np.rint(np.arange(1 - length, 1) * (1e9 / float(spec.rate_hz or 1))).astype(np.int64)
+    grid_period_ns = 1e9 / float(spec.rate_hz or 1)
+    back_ns = np.rint(np.arange(1 - length, 1) * grid_period_ns).astype(np.int64)
+    period_ns = max(_period_ns(track, rate_hz), grid_period_ns)
     if step is None:
-        grid = due_ns[:, None] + back
-        values, covered, period_ns = _resample(spec, track, grid.ravel(), rate_hz)
-        windows = values.reshape(count, length, -1).transpose(0, 2, 1)
-        near = covered.reshape(count, length)
+        line_ns, place = (due_ns[:, None] + back_ns).ravel(), np.arange(count * length).reshape(count, length)
     else:
-        # windows overlap: resample the stretch once and look at it through a sliding window
-        period = round(1e9 / float(spec.rate_hz or 1))
-        line = due_ns[-1] + period * np.arange(1 - length - step * (count - 1), 1)
-        values, covered, period_ns = _resample(spec, track, line, rate_hz)
-        windows = np.lib.stride_tricks.sliding_window_view(values, length, axis=0)[::step]
-        near = np.lib.stride_tricks.sliding_window_view(covered, length)[::step]
-        grid = np.lib.stride_tricks.sliding_window_view(line, length)[::step]
-    cut: Float32Array = windows.astype(np.float32, order="C")
-    near = near.copy()
-    _hold_tails(cut, near, grid, track, seen, period_ns)
-    return cut, near.mean(axis=1)
+        # windows overlap: resample the stretch once and cut them all out of it
+        line_ns = due_ns[-1] + round(grid_period_ns) * np.arange(1 - length - step * (count - 1), 1)
+        place = step * np.arange(count)[:, None] + np.arange(length)
+    values, near = _resample(track, line_ns, period_ns)
+    cut = values.astype(np.float32)[:, place].transpose(1, 0, 2).copy()
+    near = near[place]
+    _hold_tails(cut, near, back_ns, due_ns, track, seen, period_ns)
+    return cut, near.sum(axis=1) / length
 
 
 def _shared_step(spec: InputSpec, due_ns: IntArray) -> int | None:
@@ -228,41 +226,50 @@ def _shared_step(spec: InputSpec, due_ns: IntArray) -> int | None:
     return step if rest == 0 and 0 < step <= spec.length else None
 
 
-def _resample(
-    spec: InputSpec, track: _Track, grid_ns: IntArray, rate_hz: float | None
-) -> tuple[FloatArray, NDArray[np.bool_], float]:
-    """Values (g, channels) on ascending or windowed grid points (g,), whether a sample is near, and its reach."""
-    time_ns, values = track.time_ns, track.values
-    own_ns = 1e9 / rate_hz if rate_hz else float(np.median(np.diff(time_ns))) if len(time_ns) > 1 else 0.0
-    period_ns = max(own_ns, 1e9 / float(spec.rate_hz or 1))
-    right = np.searchsorted(time_ns, grid_ns, side="right")
-    left = np.maximum(right - 1, 0)
-    right = np.minimum(right, len(time_ns) - 1)
-    since = grid_ns - time_ns[left]
-    gap = time_ns[right] - time_ns[left]
-    bridged = (gap > 0) & (gap <= (_BEFORE + _AFTER) * period_ns * 1.05)
-    fraction = np.where(bridged, since, 0) / np.maximum(gap, 1)
-    before = values[left]
-    found = before + fraction[:, None] * (values[right] - before)
-    until = gap - since
-    near = ((since >= 0) & (since <= _AFTER * period_ns)) | ((until >= 0) & (until <= _BEFORE * period_ns) & (gap > 0))
-    ahead = -since  # before the very first sample the first value is held
-    near |= (since < 0) & (ahead <= _BEFORE * period_ns)
-    return found, near, period_ns
+def _period_ns(track: _Track, rate_hz: float | None) -> float:
+    """Of the stream; where it names no rate, the median interval."""
+    if rate_hz:
+        return 1e9 / rate_hz
+    return float(np.median(np.diff(track.time_ns))) if len(track.time_ns) > 1 else 0.0
+
+
+def _resample(track: _Track, grid_ns: IntArray, period_ns: float) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Values (channels, g) on grid points (g,), and whether a sample is near each."""
+    time_ns = track.time_ns
+    origin_ns = time_ns[0]
+    grid, times = (grid_ns - origin_ns).astype(np.float64), (time_ns - origin_ns).astype(np.float64)
+    values = np.stack([np.interp(grid, times, column) for column in track.values.T])
+    near = (grid >= -_BEFORE * period_ns) & (grid <= times[-1] + _AFTER * period_ns)
+    reach_ns = (_BEFORE + _AFTER) * period_ns * _JITTER
+    holes = np.flatnonzero(np.diff(times) > reach_ns)
+    if len(holes):
+        place = np.searchsorted(times, grid, side="right") - 1
+        inside = np.isin(place, holes)
+        left = place[inside]
+        values[:, inside] = track.values[left].T
+        since, until = grid[inside] - times[left], times[left + 1] - grid[inside]
+        near[inside] = (since <= _AFTER * period_ns) | (until <= _BEFORE * period_ns)
+    return values, near
 
 
 def _hold_tails(
     windows: Float32Array,
     near: NDArray[np.bool_],
-    grid_ns: IntArray,
+    back_ns: IntArray,
+    due_ns: IntArray,
     track: _Track,
     seen: IntArray,
     period_ns: float,
 ) -> None:
     """Where a window ends after the newest sample it may see, it holds that sample's value (in place)."""
     last = np.maximum(seen - 1, 0)
-    newest_ns = track.time_ns[last]
-    for row in np.flatnonzero(newest_ns < grid_ns[:, -1]).tolist():
-        start = int(np.searchsorted(grid_ns[row], newest_ns[row], side="right"))
-        windows[row, :, start:] = track.values[last[row]][:, None]
-        near[row, start:] = grid_ns[row, start:] - newest_ns[row] <= _AFTER * period_ns
+    behind_ns = due_ns - track.time_ns[last]
+    start = np.searchsorted(back_ns, -behind_ns, side="right")
+    first = int(start.min())
+    if first == len(back_ns):
+        return
+    held = np.arange(first, len(back_ns)) >= start[:, None]
+    newest = track.values[last].astype(np.float32)
+    windows[:, :, first:] = np.where(held[:, None, :], newest[:, :, None], windows[:, :, first:])
+    fresh = back_ns[first:] + behind_ns[:, None] <= _AFTER * period_ns
+    near[:, first:] = np.where(held, fresh, near[:, first:])

@@ -110,7 +110,7 @@ def _person(seed: int) -> tuple[Subject, FloatArray, dict[str, dict[str, float]]
         "ppg": {"dc": 10 ** draw.uniform(3.5, 5.3)},
         "affect": {"noise": 0.2},
     }
-    return Subject(seed, profile), ends_s - 0.5, options
+    return Subject(seed, profile), np.asarray(ends_s - 0.5, dtype=np.float64), options
 
 
 def _cut(subject: Subject, spec: InputSpec, due_s: FloatArray, options: Mapping[str, float]) -> Float32Array:
@@ -167,7 +167,7 @@ def train(windows: Windows) -> FusionNetwork:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     for _ in range(EPOCHS):
         order = torch.randperm(len(windows), generator=generator)
-        for part in order[: len(order) // BATCH * BATCH].split(BATCH):
+        for part in order[: len(order) // BATCH * BATCH].reshape(-1, BATCH):
             batch = _damage(_pick(windows, part), generator)
             optimiser.zero_grad()
             loss = _loss(network(batch.inputs, batch.quality), batch)
