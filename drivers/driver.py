@@ -48,6 +48,7 @@ class Driver:
         self.inbox = inbox or self.clock.inbox()
         self.last_error: SensorError | None = None
         self._exchange: Exchange | None = None
+        self._refused: SensorError | None = None  # how the exchange failed while bytes were handled
         self._opened = False
         self._timebases: dict[str, OnlineTimebase] = {}
         self._scorers: dict[str, StreamScorer] = {}
@@ -74,7 +75,9 @@ class Driver:
                 deadline = min(self._exchange.deadline_ns, self.clock.now_ns() + _POLL_NS)
                 got = self.inbox.get(deadline)
                 if got is not None and isinstance(got[1], LinkDown):
-                    raise HandshakeError(f"{self.link.description}: the link went down while connecting: {got[1].reason}")
+                    raise HandshakeError(
+                        f"{self.link.description}: the link went down while connecting: {got[1].reason}"
+                    )
                 if got is not None:
                     self._early.extend(self.handle(got[1]))
                 self.tick()
@@ -94,6 +97,7 @@ class Driver:
             raise
 
     def _start_exchange(self) -> None:
+        self._refused = None
         self._exchange = Exchange(self.host.start(), self.link, self.clock.now_ns())
         self._finish_exchange()
 
@@ -107,7 +111,7 @@ class Driver:
     @property
     def streaming(self) -> bool:
         """The link is open and the start-up exchange is over."""
-        return self._opened and self._exchange is None
+        return self._opened and self._exchange is None and self._refused is None
 
     def connect(self) -> bool:
         """open() for people: False sets ``last_error``; an absent or silent device never raises."""
@@ -123,7 +127,7 @@ class Driver:
         """Ask the sensor to stop and release the link; safe to call twice."""
         if not self._opened:
             return
-        self._opened, self._exchange = False, None
+        self._opened, self._exchange, self._refused = False, None, None
         try:
             Exchange(self.host.stop(), self.link, self.clock.now_ns())
         except SensorError:
@@ -142,23 +146,38 @@ class Driver:
     # --- receiving ----------------------------------------------------------------------------
 
     def handle(self, item: LinkItem) -> list[Event]:
-        """Decode one item of the inbox. A link that came back runs its exchange again on the way."""
+        """Decode one item of the inbox. A link that came back runs its exchange again on the way.
+
+        Never raises: an exchange that fails here is told by the next tick().
+        """
         if isinstance(item, Batch):
-            if self._exchange is None:
-                return self._decode(item)
-            self._exchange.feed(item)
-            return self._finish_exchange()
+            return self._take(item)
+        self._exchange = self._refused = None
         if isinstance(item, LinkUp):
             try:
                 self._start_exchange()
             except LinkError:
                 self._exchange = None  # lost again; the link says so itself
-        elif isinstance(item, LinkDown):
-            self._exchange = None
+            except SensorError as error:
+                self._refused = error
         return [item]
 
+    def _take(self, batch: Batch) -> list[Event]:
+        if self._refused is not None:
+            return []
+        if self._exchange is None:
+            return self._decode(batch)
+        try:
+            self._exchange.feed(batch, self.clock.now_ns())
+        except SensorError as error:
+            self._refused = error
+            return []
+        return self._finish_exchange()
+
     def tick(self) -> list[Event]:
-        """Let the exchange notice that time has passed; HandshakeError when an answer is overdue."""
+        """Let the exchange notice that time has passed; HandshakeError or AttError once it has failed."""
+        if self._refused is not None:
+            raise self._refused
         if self._exchange is None:
             return []
         self._exchange.tick(self.clock.now_ns())
@@ -185,7 +204,7 @@ class Driver:
 
     def give_up(self) -> None:
         """Forget an exchange that failed after a link came back: the sensor stays silent."""
-        self._exchange = None
+        self._exchange = self._refused = None
 
     def events(self, deadline_ns: int) -> Iterator[Event]:
         """Everything that happens until the deadline, as it happens."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from drivers.clock import to_ns
 from drivers.codec import Expect, Pause, ReadValue, Steps, Subscribe, Write
 from drivers.errors import HandshakeError
@@ -11,71 +13,89 @@ from drivers.link import Link
 from drivers.types import Batch
 
 _MAX_PENDING = 65536
+_NOTHING = Batch.of([], np.zeros(0, dtype=np.int64))
 
 
 class Exchange:
     """One run of Host.start() or Host.stop(): feed it what arrives, tick it as time passes.
 
-    ``done`` tells when the last step is over; ``leftover`` is what arrived behind it.
+    ``done`` tells when the last step is over; ``leftover`` is what arrived behind it, or on a channel that
+    was not waited for, with its stamps. A step's end follows from the stamps, so that bytes which come
+    late to this object, many at once, have the effect that they would have had one by one.
     """
 
     def __init__(self, steps: Steps, link: Link, now_ns: int) -> None:
         self._steps = steps
         self._link = link
-        self._pending = b""  # what arrived on the channel that is waited for, and is not used yet
+        self._pending = _NOTHING  # what arrived on the channel that is waited for, and is not used yet
         self._wait: Expect | Pause | None = None
         self.deadline_ns = now_ns
         self.done = False
         self.leftover: list[Batch] = []
         self._run(None, now_ns, first=True)
 
-    def feed(self, batch: Batch) -> None:
-        """Bytes arrived; raises HandshakeError if the exchange refuses them."""
-        if self.done:
-            self.leftover.append(batch)
-            return
-        if batch.channel != (self._wait.channel if isinstance(self._wait, Expect) else ""):
-            self.leftover.append(batch)  # a notification that nobody waits for is data already
-            return
-        last_ns = int(batch.at_ns[-1]) if len(batch) else self.deadline_ns
-        self._pending = (self._pending + batch.data)[-_MAX_PENDING:]
-        self._match(last_ns)
-        if self.done and self._pending:
-            tail = len(self._pending)
-            cut = Batch.single(self._pending, last_ns, batch.channel)
-            if tail <= len(batch.data):  # keep the stamps of the chunks that the tail came in
-                ends = batch.ends - (len(batch.data) - tail)
-                keep = ends > 0
-                cut = Batch(self._pending, ends[keep], batch.at_ns[keep], batch.channel)
-            self.leftover.append(cut)
-            self._pending = b""
+    def feed(self, batch: Batch, now_ns: int | None = None) -> None:
+        """Bytes arrived; raises HandshakeError if the exchange refuses them, or if they are overdue.
+
+        ``now_ns`` is the time now, from which the next step's time counts; by default that of the last chunk.
+        """
+        rest = batch
+        while len(rest):
+            if self.done or rest.channel != self._channel():
+                self.leftover.append(rest)  # a notification that nobody waits for is data already
+                return
+            in_time = int(np.searchsorted(rest.at_ns, self.deadline_ns))
+            if not in_time:
+                self._overtime(int(rest.at_ns[0]), now_ns)
+                continue
+            cut = int(rest.ends[in_time - 1])
+            self._take(Batch(rest.data[:cut], rest.ends[:in_time], rest.at_ns[:in_time], rest.channel), now_ns)
+            rest = _behind(rest, cut)
 
     def tick(self, now_ns: int) -> None:
         """Time passed; raises HandshakeError when an expected answer is overdue."""
-        if self.done or now_ns < self.deadline_ns:
-            return
+        if not self.done and now_ns >= self.deadline_ns:
+            self._overtime(now_ns, None)
+
+    def _channel(self) -> str:
+        """Where the bytes come from that this step waits for; a pause passes over those of a byte stream."""
+        return self._wait.channel if isinstance(self._wait, Expect) else ""
+
+    def _take(self, batch: Batch, now_ns: int | None) -> None:
+        """Bytes on the right channel, in time."""
         if isinstance(self._wait, Pause):
-            self._pending = b""
-            self._run(None, now_ns)
-        elif isinstance(self._wait, Expect):
-            if not self._wait.optional:
-                raise HandshakeError(self._overdue(self._wait))
-            self._run(None, now_ns)
+            return
+        self._pending = _joined(self._pending, batch)
+        self._match(max(int(batch.at_ns[-1]), now_ns or 0))
+
+    def _overtime(self, at_ns: int, now_ns: int | None) -> None:
+        """The step's time was over at at_ns."""
+        if isinstance(self._wait, Expect) and not self._wait.optional:
+            raise HandshakeError(self._overdue(self._wait))
+        if isinstance(self._wait, Pause):
+            self._pending = _NOTHING
+        self._run(None, max(at_ns, now_ns or 0))
+        self._match(max(at_ns, now_ns or 0))
 
     def _overdue(self, wait: Expect) -> str:
-        found = f"{len(self._pending)} bytes: {self._pending[:48]!r}" if self._pending else "silence"
+        got = self._pending.data
+        found = f"{len(got)} bytes: {got[:48]!r}" if got else "silence"
         return (
             f"{self._link.description}: expected {wait.what} within {wait.timeout_s:g} s, found {found}. "
             "Check that the device is switched on and that the rig names the right sensor, port and baud rate."
         )
 
     def _match(self, now_ns: int) -> None:
-        while isinstance(self._wait, Expect):
-            found = re.search(self._wait.pattern, self._pending, re.DOTALL)
+        """Go on as long as the bytes that are there answer what is expected; what is left over is data."""
+        while isinstance(self._wait, Expect) and self._pending.channel == self._wait.channel:
+            found = re.search(self._wait.pattern, self._pending.data, re.DOTALL)
             if found is None:
                 return
-            text, self._pending = self._pending[: found.end()], self._pending[found.end() :]
+            text, self._pending = self._pending.data[: found.end()], _behind(self._pending, found.end())
             self._run(text, now_ns)
+        if not isinstance(self._wait, Pause) and len(self._pending):
+            self.leftover.append(self._pending)
+            self._pending = _NOTHING
 
     def _run(self, result: bytes | None, now_ns: int, first: bool = False) -> None:
         self._wait = None
@@ -98,3 +118,19 @@ class Exchange:
         else:
             return self._link.read(step.channel)
         return None
+
+
+def _joined(first: Batch, second: Batch) -> Batch:
+    """One batch of both, the newest _MAX_PENDING bytes of it."""
+    if not len(first):
+        return second
+    ends = np.concatenate([first.ends, second.ends + len(first.data)])
+    both = Batch(first.data + second.data, ends, np.concatenate([first.at_ns, second.at_ns]), second.channel)
+    return _behind(both, max(len(both.data) - _MAX_PENDING, 0))
+
+
+def _behind(batch: Batch, cut: int) -> Batch:
+    """What is left of the batch behind its first ``cut`` bytes, each chunk with its stamp."""
+    ends = batch.ends - cut
+    keep = ends > 0
+    return Batch(batch.data[cut:], ends[keep], batch.at_ns[keep], batch.channel)
