@@ -19,7 +19,7 @@ from torch import Tensor
 
 from drivers.clock import Clock, RealClock
 from drivers.types import FloatArray
-from harness.model.errors import EngineError, ModelFault
+from harness.model.errors import EngineError, ModelError, ModelFault
 from harness.model.inputs import Float32Array
 from harness.model.load import LoadedModel
 from harness.model.program import export_program, program_inputs
@@ -127,8 +127,8 @@ class _Checked:
     def _try(self, inputs: dict[str, Float32Array], quality: dict[str, Float32Array]) -> NDArray[np.float32]:
         try:
             return self._run(inputs, quality)
-        except ModelFault:
-            raise
+        except ModelError:
+            raise  # already says who has to act
         except Exception as error:  # a user's module may raise anything: a finding about it, with where
             shapes = ", ".join(f"{name} {array.shape}" for name, array in inputs.items())
             raise ModelFault(f"{self._model.name}: raised {_said(error)} for {shapes}") from error

@@ -85,6 +85,15 @@ def test_onnxruntime_agrees_with_eager_for_any_batch() -> None:
         np.testing.assert_allclose(onnx.infer(inputs, quality), eager.infer(inputs, quality), atol=1e-4)
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime") is None, reason="needs onnxruntime: pip install onnxruntime"
+)
+def test_a_model_that_cannot_be_exported_is_no_fault_of_its_outputs() -> None:
+    engine = make_engine(ModelEntry(engine="onnx"), loaded(Answer(lambda x: x[:, 0] if x.sum() > 0 else x[:, 0, :2])))
+    with pytest.raises(EngineError, match=r"cannot trace the model \(.*use engine eager"):
+        engine.infer(*arrays(2, "ecg"))
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler: apt-get install g++")
 def test_the_compiled_engine_agrees_with_eager() -> None:
     small = nn.Sequential(nn.Flatten(), nn.Linear(500, 4), nn.Tanh())
