@@ -40,9 +40,9 @@ def amplitude_beats(cleaned: FloatArray, rate_hz: float) -> IntArray:
     return peaks(centred, rate_hz, 0.3, 0.5)
 
 
-def pulses(banded: FloatArray, rate_hz: float) -> IntArray:
-    """Steepest rises of a PPG channel in its 0.5..8 Hz band, (n,)."""
-    return peaks(np.maximum(np.gradient(banded), 0), rate_hz, 0.33, 0.4)
+def pulses(rise: FloatArray, rate_hz: float) -> IntArray:
+    """Steepest rises of a PPG channel, from the slope (n,) of its 0.5..4 Hz band."""
+    return peaks(np.maximum(rise, 0), rate_hz, 0.33, 0.4)
 
 
 def peaks(level: FloatArray, rate_hz: float, apart_s: float, threshold: float) -> IntArray:

@@ -30,19 +30,15 @@ def assess(windows: Windows) -> Table:
 class _Lead:
     """One lead, filtered, with its beats."""
 
-    raw: FloatArray
     clean: FloatArray
     energy: IntArray
     amplitude: IntArray
-    heights: FloatArray
-    """(beats,) size of each beat in the band of the QRS complex."""
 
     @classmethod
     def of(cls, raw: FloatArray, rate_hz: float) -> _Lead:
         clean = bandpass(raw, rate_hz, 0.7, 40.0)
         banded = bandpass(raw, rate_hz, 8.0, 20.0)
-        beats = energy_beats(banded, rate_hz)
-        return cls(raw, clean, beats, amplitude_beats(clean, rate_hz), np.abs(banded[beats]))
+        return cls(clean, energy_beats(banded, rate_hz), amplitude_beats(clean, rate_hz))
 
 
 def _lead(windows: Windows, raw: FloatArray) -> Table:
@@ -62,7 +58,7 @@ def _lead(windows: Windows, raw: FloatArray) -> Table:
         "coarse": _coarseness(windows, raw) / swing,
         "template": likeness(windows, lead.clean, strongest(np.abs(lead.clean), lead.energy, round(0.04 * rate))),
         "agreement": agreement(windows, lead.energy, lead.amplitude),
-        "jump": _tallest(windows, lead),
+        "jump": _jumps(windows, raw),
         "rhythm": rhythm(windows, lead.energy),
     }
     scale = millivolt(windows.spec)
@@ -76,22 +72,24 @@ def _judge(m: dict[str, FloatArray], small: np.typing.NDArray[np.bool_]) -> Tabl
         "saturated": ramp(m["saturated"], 0.05, 0.005),
         "baseline": ramp(m["baseline"], 3.0, 0.8),
         "line": ramp(m["line"], 0.13, 0.04),
-        "noise": ramp(m["noise"], 0.25, 0.08),
+        "noise": ramp(m["noise"], 0.22, 0.08),
         "coarse": ramp(m["coarse"], 0.3, 0.1),
-        "template": ramp(m["template"], 0.45, 0.85),
-        "agreement": ramp(m["agreement"], 0.3, 0.9),
-        "jump": ramp(m["jump"], 4.5, 2.0),
+        "template": ramp(m["template"], 0.35, 0.80),
+        "agreement": ramp(m["agreement"], 0.25, 0.85),
+        "jump": ramp(m["jump"], 9.0, 3.0),
         "rhythm": m["rhythm"],
     }
+    coarse = parts["coarse"] < 0.5  # steps rest on plateaus: one cause, one flag
+    quiet = np.min([parts[name] for name in ("noise", "line", "jump", "flat", "coarse")], axis=0) >= 0.5
     flags = {
-        "flat": parts["flat"] < 0.5,
-        "saturated": parts["saturated"] < 0.5,
+        "flat": (parts["flat"] < 0.5) & ~coarse,
+        "saturated": (parts["saturated"] < 0.5) & ~coarse,
         "baseline": parts["baseline"] < 0.5,
         "hum": parts["line"] < 0.5,
         "noise": parts["noise"] < 0.5,
-        "coarse": parts["coarse"] < 0.5,
+        "coarse": coarse,
         "pop": parts["jump"] < 0.5,
-        "motion": (parts["template"] < 0.5) & (parts["noise"] >= 0.5) & (parts["line"] >= 0.5),
+        "motion": (parts["template"] < 0.5) & quiet,
     }
     return Table(parts, flags)
 
@@ -143,14 +141,14 @@ def agreement(windows: Windows, first: IntArray, second: IntArray) -> FloatArray
     return np.asarray(both / np.maximum(n + m - both, 1))
 
 
-def _tallest(windows: Windows, lead: _Lead) -> FloatArray:
-    """The second tallest beat over the median one, (w,): one ectopic beat is no fault, two pops are."""
-    heights, ratio = lead.heights, np.ones(len(windows.starts))
-    first, last = (np.searchsorted(lead.energy, edge).tolist() for edge in (windows.starts, windows.stops))
-    for number, (a, b) in enumerate(zip(first, last, strict=True)):
-        if b - a >= 3:
-            ordered = np.sort(heights[a:b])
-            ratio[number] = ordered[-2] / max(ordered[(b - a) // 2], 1e-12)
+def _jumps(windows: Windows, raw: FloatArray) -> FloatArray:
+    """Second steepest step of a window's seconds over the usual steepest, which is a QRS complex's, (w,)."""
+    steepest = windows.per_second(np.abs(np.diff(raw, prepend=raw[:1])), np.max)
+    ratio = np.ones(len(steepest))
+    for number, second in enumerate(steepest):
+        if len(second) >= 3:
+            ordered = np.sort(second)
+            ratio[number] = ordered[-2] / max(float(ordered[len(ordered) // 2]), 1e-12)
     return ratio
 
 

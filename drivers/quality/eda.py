@@ -28,11 +28,11 @@ def _channel(windows: Windows, raw: FloatArray) -> Table:
     bend = windows.mean(np.abs(np.diff(change, prepend=change[:1]))) / 2
     level = np.maximum(windows.mean(np.abs(value)), 1e-9)
     jump = windows.largest(np.abs(change)) / np.maximum(0.15 * level, 0.3)
-    stuck = windows.mean(windows.stuck(2.0)) if windows.resolves(_SENSOR_NOISE_US / (unit or 1.0)) else 0 * level
+    stuck = windows.held(_SENSOR_NOISE_US / (unit or 1.0))
     parts = {
         "range": ramp(windows.mean(off), 0.3, 0.05),
         "slope": ramp(windows.mean(steep), 0.1, 0.01),
-        "flat": ramp(stuck, 0.6, 0.2),
+        "flat": ramp(stuck, 0.55, 0.15),
         "saturated": ramp(windows.mean(windows.railed()), 0.3, 0.02),
         "noise": ramp(bend / np.maximum(0.02 * level, 0.03), 2.0, 0.5),
         "jump": ramp(jump, 3.0, 1.0),
@@ -41,7 +41,7 @@ def _channel(windows: Windows, raw: FloatArray) -> Table:
         "off_body": parts["range"] < 0.5,
         "flat": parts["flat"] < 0.5,
         "saturated": parts["saturated"] < 0.5,
-        "noise": parts["noise"] < 0.5,
-        "motion": np.minimum(parts["slope"], parts["jump"]) < 0.5,
+        "noise": (parts["noise"] < 0.5) & (parts["range"] >= 0.5),
+        "motion": (np.minimum(parts["slope"], parts["jump"]) < 0.5) & (parts["range"] >= 0.5),
     }
     return Table(parts, flags)

@@ -20,19 +20,24 @@ _SHAPE_S = (0.25, 0.35)
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst wavelength counts."""
-    return Table.worst(_channel(windows, channel) for channel in windows.values.T)
+    tables = [_channel(windows, channel) for channel in windows.values.T]
+    worst = Table.worst(tables)
+    # Red light has half the pulse of infrared in a healthy finger: the best wavelength tells the perfusion.
+    perfusion = np.max([table.parts["perfusion"] for table in tables], axis=0)
+    flags = {**worst.flags, "low_perfusion": (perfusion < 0.5) & (worst.parts["flat"] >= 0.5)}
+    return Table({**worst.parts, "perfusion": perfusion}, flags)
 
 
 def _channel(windows: Windows, raw: FloatArray) -> Table:
     rate = windows.rate_hz
     clean = bandpass(raw, rate, 0.5, 8.0)
-    rise = np.gradient(clean)
+    rise = np.gradient(bandpass(raw, rate, 0.5, 4.0))
     if float(np.mean(rise**3)) < 0:  # more blood is less light: the rise is the steep side
         clean, rise = -clean, -rise
     slow = bandpass(raw, rate, 0.0, 0.5)
-    beats = pulses(clean, rate)
-    swing = np.maximum(windows.swing(clean, 1.5), 1e-12)
-    noise = windows.rms(raw - slow - clean)
+    beats = pulses(rise, rate)
+    swing = np.maximum(windows.swing(bandpass(raw, rate, 0.8, 8.0), 1.5), 1e-12)
+    noise = windows.rms(raw - bandpass(raw, rate, 0.0, 8.0)) if rate > 17 else np.zeros(len(swing))
     steady = windows.mean(raw)
     lit = windows.largest(-raw) < 0
     wander = np.sqrt(np.maximum(windows.mean(slow * slow) - windows.mean(slow) ** 2, 0))
@@ -44,12 +49,11 @@ def _channel(windows: Windows, raw: FloatArray) -> Table:
         "evenness": ramp(_unevenness(windows, rise, beats), 0.8, 0.3),
         "rhythm": rhythm(windows, beats),
         "noise": ramp(noise / swing, 0.35, 0.1),
-        "baseline": ramp(wander / swing, 5.0, 1.5),
+        "baseline": ramp(wander / swing, 4.0, 1.2),
         "perfusion": ramp(perfusion, 0.1, 0.6),
     }
     shapeless = np.minimum(parts["template"], parts["evenness"]) < 0.5
     flags = {name: parts[name] < 0.5 for name in ("flat", "saturated", "noise", "baseline")}
-    flags["low_perfusion"] = (parts["perfusion"] < 0.5) & (parts["flat"] >= 0.5)
     flags["motion"] = shapeless & (parts["noise"] >= 0.5) & (parts["flat"] >= 0.5)
     return Table(parts, flags)
 

@@ -22,15 +22,23 @@ def _channel(windows: Windows, raw: FloatArray) -> Table:
     breath = bandpass(raw, rate, *_BREATH_HZ)
     slow = bandpass(raw, rate, 0.0, _BREATH_HZ[0])
     swing = np.maximum(windows.rms(breath), 1e-12)
-    fast = windows.rms(raw - breath - slow)
+    fast = windows.rms(raw - bandpass(raw, rate, 0.0, _BREATH_HZ[1]))
     wander = np.sqrt(np.maximum(windows.mean(slow * slow) - windows.mean(slow) ** 2, 0))
-    plateau = windows.clipped(reach_s=1.5, at_least_s=0.5) if windows.resolves(0.02 * float(swing.max())) else False
     parts = {
         "flat": ramp(windows.mean(windows.stuck(3.0)), 0.45, 0.15),
-        "saturated": ramp(windows.mean(windows.railed() | plateau), 0.25, 0.05),
+        "saturated": np.minimum(ramp(windows.mean(windows.railed()), 0.12, 0.03), _unclipped(windows, raw)),
         "noise": ramp(fast / swing, 1.0, 0.4),
         "baseline": ramp(wander / swing, 5.0, 2.0),
     }
     flags = {name: parts[name] < 0.5 for name in ("flat", "saturated", "baseline")}
     flags["motion"] = (parts["noise"] < 0.5) & (parts["flat"] >= 0.5)
     return Table(parts, flags)
+
+
+def _unclipped(windows: Windows, raw: FloatArray) -> FloatArray:
+    """1 where breaths have no flat ends, (w,). A pause after breathing out is natural; flat at both ends is not."""
+    ends = []
+    for side in (raw, -raw):
+        level = Windows(side[:, None], windows.starts, windows.stops, windows.rate_hz, windows.spec)
+        ends.append(level.mean(level.clipped(reach_s=0.5, at_least_s=0.2, at_most_s=2.5, bottoms=False)))
+    return ramp(np.minimum(*ends), 0.08, 0.02)

@@ -25,11 +25,10 @@ def _channel(windows: Windows, celsius: FloatArray) -> Table:
     # Over a second, so that the noise of a fast thermometer is no change.
     back = min(max(1, round(windows.rate_hz)), len(celsius) - 1)
     change = np.abs(celsius - np.concatenate([np.repeat(celsius[:1], back), celsius[:-back]])) if back else 0 * celsius
-    stuck = windows.mean(windows.stuck(2.0)) if windows.resolves(_SENSOR_NOISE_C) else np.zeros(len(windows.starts))
     parts = {
         "range": ramp(windows.mean(off), 0.3, 0.05),
         "rate": ramp(windows.mean((change > FASTEST_C_PER_S) & known), 0.15, 0.02),
-        "flat": ramp(stuck, 0.6, 0.2),
+        "flat": ramp(windows.held(_SENSOR_NOISE_C), 0.55, 0.15),
         "saturated": ramp(windows.mean(windows.railed()), 0.3, 0.02),
     }
     flags = {
