@@ -85,7 +85,7 @@ class BleLink:
         """Stop delivering and disconnect; safe to call twice."""
         self._sink = None
         if self._radio is not None:
-            self._radio.call(self._close(self._radio))
+            self._radio.call(self.leave(self._radio))
             self._radio = None
 
     def stamp_error_ns(self) -> dict[str, int]:
@@ -199,7 +199,9 @@ class BleLink:
         if client is not None:
             await _release(client)
 
-    async def _close(self, on: Radio) -> None:
+    async def leave(self, on: Radio) -> None:
+        """Disconnect and look for the peripheral no more; on the loop."""
+        self._sink = None
         if self._returning is not None:
             self._returning.cancel()
             await asyncio.gather(self._returning, return_exceptions=True)

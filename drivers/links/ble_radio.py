@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from drivers.clock import Clock
 from drivers.errors import LinkError, SettingError
@@ -66,6 +66,13 @@ def matcher(address: str) -> Callable[[Advertiser], bool]:
     return matches
 
 
+class Holder(Protocol):
+    """A link that has a peripheral."""
+
+    async def leave(self, on: Radio) -> None:
+        """Disconnect and look for it no more."""
+
+
 class Radio:
     """The event loop that all of a process's BLE links share, in a daemon thread; see radio()."""
 
@@ -73,7 +80,7 @@ class Radio:
         self.loop = asyncio.new_event_loop()
         self.busy = asyncio.Lock()
         """Held while scanning and connecting, which adapters do one at a time."""
-        self.held: dict[str, object] = {}
+        self.held: dict[str, Holder] = {}
         """Address of each peripheral that a link of this process has -> that link."""
         self.stamp_error = StampError()
         self._alarm: Alarm | None = None
@@ -108,7 +115,7 @@ class Radio:
     def _end(self) -> None:
         """At exit: connections that were left open are closed, or the machine would keep them."""
         with suppress(TimeoutError, asyncio.CancelledError):
-            asyncio.run_coroutine_threadsafe(_cancel_all(), self.loop).result(_END_TIMEOUT_S)
+            asyncio.run_coroutine_threadsafe(self._leave_all(), self.loop).result(_END_TIMEOUT_S)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_END_TIMEOUT_S)
         if not self._thread.is_alive():
@@ -117,12 +124,12 @@ class Radio:
                 self._alarm.close()
             self.loop.close()
 
-
-async def _cancel_all() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    async def _leave_all(self) -> None:
+        await asyncio.gather(*(link.leave(self) for link in self.held.values()), return_exceptions=True)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
 
 _radio: Radio | None = None
