@@ -19,6 +19,8 @@ from simulators.build import build
 from simulators.subject import Subject, make_profile
 from simulators.truth import Truth
 
+QUANTUM_NS = 1_000_000_000
+"""Virtual time comes in seconds: fewer, larger batches."""
 LEAD_S = 3.0
 """Simulated sensors boot this long before the run, so that connecting falls outside it."""
 
@@ -69,7 +71,7 @@ def _virtual(rig: Rig, bench: Bench, clock: VirtualClock) -> Iterator[Bench]:
         peer = build(simulated_spec(entry, rig.seed), subject, bench.start_ns, clock.now_ns())
         sensor = load_sensor(entry.sensor)
         host = sensor.host(make_settings(sensor, entry.settings))
-        bench.drivers[role] = Driver(host, MemoryLink(peer, clock), name=entry.sensor, key=role, inbox=bench.inbox)
+        bench.drivers[role] = Driver(host, MemoryLink(peer, clock, QUANTUM_NS), name=entry.sensor, key=role, inbox=bench.inbox)
         peers.append(peer)
     yield bench
     bench.truths += [truth for peer in peers for truth in peer.truths]

@@ -6,6 +6,7 @@ virtual time (the inbox pops simulated chunks; windows are inferred in batches, 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,7 +24,6 @@ from harness.track import Track
 from harness.windowing import Closing, Schedule, close_windows, waits_for
 
 QUALITY_EVERY_NS = 1_000_000_000
-VIRTUAL_QUANTUM_NS = 1_000_000_000
 _TICK_NS = 50_000_000
 
 
@@ -92,6 +92,8 @@ class Session:
         self.waited = tuple(key for key, track in tracks.items() if waits_for(track.period_ns, hop_ns))
         self._awaited = [tracks[key] for key in self.waited]
         self.quality: dict[str, float] = {}
+        self._scored_ns = dict.fromkeys(tracks, -QUALITY_EVERY_NS)
+        self._scoring = itertools.cycle(tracks)
         self.start_ns = self.stop_ns = self.clock.now_ns()
         self._next_window = 0
         self._worst_ns = 0
@@ -137,9 +139,6 @@ class Session:
         self.start_ns, self.stop_ns = start_ns, start_ns + to_ns(self.rig.duration_s)
         self.schedule = Schedule.of(self.rig.window, start_ns, self.stop_ns)
         self.recorder.start(start_ns, self.waited)
-        self._quality_ns = start_ns
-        if self.clock.virtual:
-            self._coarsen()
         while self.clock.now_ns() < self.stop_ns:
             got = self.inbox.get(self._deadline_ns())
             if got is not None:
@@ -147,8 +146,8 @@ class Session:
             if self.clock.virtual and self.inbox.depth():
                 continue
             self._tick()
-            self._close_windows()
-            self._score()
+            closed = self._close_windows()
+            self._score(spare=closed or self.clock.virtual)
             self.recorder.tick(self.clock.now_ns())
             self._show()
         while (got := self.inbox.get(self.stop_ns)) is not None:
@@ -164,12 +163,6 @@ class Session:
             stamps[:, 0] = due
             late = np.zeros((len(due), len(self.waited)), dtype=np.int64)
             self.recorder.windows(stamps, late, np.full((len(due), self.stage.outputs), np.nan))
-
-    def _coarsen(self) -> None:
-        """Virtual time: nothing that the host sends matters any more, so chunks may come by the second."""
-        for role in self.roles.values():
-            if hasattr(role.driver.link, "quantum_ns"):
-                role.driver.link.quantum_ns = VIRTUAL_QUANTUM_NS
 
     def _deadline_ns(self) -> int:
         now = self.clock.now_ns()
@@ -219,12 +212,12 @@ class Session:
 
     # --- windows ------------------------------------------------------------------------------
 
-    def _close_windows(self) -> None:
+    def _close_windows(self) -> bool:
         """Every window that may close now; in real time one, so that what arrives is stamped in between."""
         decoded_ns = self.clock.now_ns()
         closing = close_windows(self.schedule, self._next_window, self._awaited, decoded_ns, sure=self.clock.virtual)
         if not len(closing.due_ns):
-            return
+            return False
         if not self.clock.virtual:
             closing = Closing(closing.due_ns[:1], closing.closed_ns[:1], closing.late[:1])
         self._next_window += len(closing.due_ns)
@@ -244,6 +237,7 @@ class Session:
         if produced.any():
             self._worst_ns = max(self._worst_ns, int((stamps[produced, 5] - stamps[produced, 0]).max()))
         self.recorder.windows(stamps, closing.late, outputs)
+        return True
 
     def _service(self, closed_ns: IntArray) -> IntArray:
         """Virtual time: a server that takes ``modelled_ns`` per window, one after the other."""
@@ -262,14 +256,20 @@ class Session:
 
     # --- beside the windows -------------------------------------------------------------------
 
-    def _score(self) -> None:
-        """Refresh the quality that the model is told, once a second and never inside a window's time."""
-        if self.clock.now_ns() < self._quality_ns:
-            return
-        self._quality_ns = self.clock.now_ns() + QUALITY_EVERY_NS
-        for name, role in self.roles.items():
-            for stream, score in role.driver.scores().items():
-                self.quality[f"{name}/{stream}"] = score
+    def _score(self, spare: bool) -> None:
+        """Refresh the quality that the model is told, once a second.
+
+        In real time one stream at a time, right after a window, when there is time to spare until the next.
+        """
+        now_ns = self.clock.now_ns()
+        for _ in self._scored_ns if spare else ():
+            key = next(self._scoring)
+            if now_ns - self._scored_ns[key] >= QUALITY_EVERY_NS:
+                self._scored_ns[key] = now_ns
+                role, _, stream = key.partition("/")
+                self.quality[key] = self.roles[role].driver.quality_of(stream)
+                if not self.clock.virtual:
+                    return
 
     def _show(self, trouble: str = "") -> None:
         elapsed = max(0, self.clock.now_ns() - self.start_ns) / 1e9

@@ -10,7 +10,7 @@ import numpy as np
 
 from drivers.types import FloatArray, IntArray
 from harness.model.errors import WiringError
-from harness.model.inputs import INPUTS, Float32Array, InputSpec, cut_windows, input_specs, unit_scale
+from harness.model.inputs import Float32Array, InputSpec, cut_windows, unit_scale
 from harness.rig import ModelEntry
 from harness.track import Track
 
@@ -47,8 +47,8 @@ class ModelStage:
         from harness.model import freeze_garbage, load_model, make_engine, warm_up
 
         self._tracks = tracks
-        self.wires = wire(self.entry, tracks)
         model = load_model(self.entry)
+        self.wires = wire(self.entry, model.inputs, tracks)
         self._engine = make_engine(self.entry, model)
         sample, quality = self._example()
         warm = warm_up(self._engine, sample, quality, WARM_UP)
@@ -91,9 +91,8 @@ class ModelStage:
         return np.asarray(self._engine.infer(windows, scores), dtype=np.float64)
 
 
-def wire(entry: ModelEntry, tracks: Mapping[str, Track]) -> list[Wire]:
+def wire(entry: ModelEntry, specs: Mapping[str, InputSpec], tracks: Mapping[str, Track]) -> list[Wire]:
     """Each modality gets the stream that the rig names, or the first one of its kind; WiringError if none fits."""
-    specs = input_specs(entry.inputs, INPUTS)
     wires = []
     for modality, spec in specs.items():
         given = entry.inputs.get(modality)

@@ -128,6 +128,10 @@ class SimulatedSensor:
         """No outage at this time."""
         return not any(down <= at_ns < up for down, up in self._outages_ns)
 
+    def next_change_ns(self) -> int | None:
+        """When it is unplugged or plugged in next, None if that is over."""
+        return self._link_events[0] if self._link_events else None
+
     def receive(self, data: bytes, at_ns: int, channel: str = "") -> None:
         """A command; what the device sends from at_ns on follows from it."""
         self._generate(at_ns)
