@@ -114,6 +114,8 @@ class VirtualClock:
         self._now_ns = start_ns
         self._start_ns = start_ns
         self._start_utc = start_utc or datetime(2000, 1, 1, tzinfo=UTC)
+        self.checkpoint_ns: int | None = None
+        """A time at which whoever delivers in larger portions must have delivered everything, such as a run's end."""
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
 

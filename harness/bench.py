@@ -15,12 +15,11 @@ from drivers.links.memory import MemoryLink
 from drivers.registry import load_sensor, make_settings
 from harness.rig import Rig, SensorEntry
 from harness.rig_file import simulated_spec
+from harness.session import QUANTUM_NS
 from simulators.build import build
 from simulators.subject import Subject, make_profile
 from simulators.truth import Truth
 
-QUANTUM_NS = 1_000_000_000
-"""Virtual time comes in seconds: fewer, larger batches."""
 LEAD_S = 3.0
 """Simulated sensors boot this long before the run, so that connecting falls outside it."""
 

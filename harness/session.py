@@ -13,9 +13,10 @@ from typing import Protocol
 
 import numpy as np
 
-from drivers.clock import Clock, Inbox, to_ns
+from drivers.clock import Clock, Inbox, VirtualClock, to_ns
 from drivers.driver import Driver
 from drivers.errors import SensorError
+from drivers.quality import scores, window_s
 from drivers.types import Batch, Event, FloatArray, IntArray, LinkDown, LinkItem, Notice, Samples
 from harness.model.errors import ModelFault
 from harness.recorder import Recorder
@@ -24,7 +25,11 @@ from harness.track import Track
 from harness.windowing import Closing, Schedule, close_windows, waits_for
 
 QUALITY_EVERY_NS = 1_000_000_000
+QUANTUM_NS = 10_000_000_000
+"""Virtual time comes in so large portions: fewer, larger batches."""
 _TICK_NS = 50_000_000
+_TALK_NS = 20_000_000
+"""Virtual time: how finely time passes while a sensor is being started."""
 
 
 class Stage(Protocol):
@@ -35,8 +40,11 @@ class Stage(Protocol):
     def prepare(self, tracks: Mapping[str, Track]) -> None:
         """Wire streams (``role/stream``) to the model's inputs and warm up; ModelError if that cannot be."""
 
-    def gather(self, due_ns: IntArray, quality: Mapping[str, float], closed_ns: IntArray, late: IntArray) -> object:
-        """The model's inputs for these windows; samples that arrived after a window closed are not seen."""
+    def gather(
+        self, due_ns: IntArray, quality: Mapping[str, FloatArray], closed_ns: IntArray, late: IntArray
+    ) -> object:
+        """The model's inputs for these windows (w,), with each stream's score (w,) or (1,), NaN where unknown;
+        samples that arrived after a window closed are not seen."""
 
     def infer(self, inputs: object) -> FloatArray:
         """(w, outputs). ModelFault if the model raises or returns what it must not."""
@@ -91,7 +99,7 @@ class Session:
         self.tracks = tracks
         self.waited = tuple(key for key, track in tracks.items() if waits_for(track.period_ns, hop_ns))
         self._awaited = [tracks[key] for key in self.waited]
-        self.quality: dict[str, float] = {}
+        self.quality: dict[str, FloatArray] = {}
         self._scored_ns = dict.fromkeys(tracks, -QUALITY_EVERY_NS)
         self._scoring = itertools.cycle(tracks)
         self.start_ns = self.stop_ns = self.clock.now_ns()
@@ -139,21 +147,41 @@ class Session:
         self.start_ns, self.stop_ns = start_ns, start_ns + to_ns(self.rig.duration_s)
         self.schedule = Schedule.of(self.rig.window, start_ns, self.stop_ns)
         self.recorder.start(start_ns, self.waited)
+        if isinstance(self.clock, VirtualClock):
+            self.clock.checkpoint_ns = self.stop_ns
+            self._virtual_loop()
+        else:
+            self._real_loop()
+        self._close_windows()
+        self._give_up_windows()
+
+    def _real_loop(self) -> None:
         while self.clock.now_ns() < self.stop_ns:
             got = self.inbox.get(self._deadline_ns())
             if got is not None:
                 self._take(*got)
-            if self.clock.virtual and self.inbox.depth():
-                continue
             self._tick()
-            closed = self._close_windows()
-            self._score(spare=closed or self.clock.virtual)
+            if self._close_windows():
+                self._score()
             self.recorder.tick(self.clock.now_ns())
             self._show()
         while (got := self.inbox.get(self.stop_ns)) is not None:
             self._take(*got)
-        self._close_windows()
-        self._give_up_windows()
+
+    def _virtual_loop(self) -> None:
+        """Links deliver by the quantum, so only at whole quanta is everything here that windows may see."""
+        while self.clock.now_ns() < self.stop_ns:
+            whole_ns = min((self.clock.now_ns() // QUANTUM_NS + 1) * QUANTUM_NS, self.stop_ns)
+            while self.clock.now_ns() < whole_ns:
+                talking = any(not role.driver.streaming for role in self.roles.values())
+                got = self.inbox.get(min(whole_ns, self.clock.now_ns() + _TALK_NS) if talking else whole_ns)
+                while got is not None:
+                    self._take(*got)
+                    got = self.inbox.get(self.clock.now_ns())
+                self._tick()
+            self._close_windows()
+            self.recorder.tick(self.clock.now_ns())
+            self._show()
 
     def _give_up_windows(self) -> None:
         """What was due and never came to the model is on record too, as a miss."""
@@ -166,8 +194,6 @@ class Session:
 
     def _deadline_ns(self) -> int:
         now = self.clock.now_ns()
-        if self.clock.virtual:
-            return self.stop_ns
         next_due = self.schedule.first_ns + self._next_window * self.schedule.hop_ns
         waiting = next_due if now < next_due else next_due + self.schedule.wait_ns
         return min(max(waiting, now), now + _TICK_NS, self.stop_ns)
@@ -185,7 +211,6 @@ class Session:
         for event in events:
             if isinstance(event, Samples):
                 times_ns = role.driver.times_ns(event)
-                role.driver.score(event, times_ns)
                 role.tracks[event.stream].add(event, times_ns)
                 role.samples += len(times_ns)
                 self.recorder.samples(name, event, times_ns)
@@ -221,7 +246,8 @@ class Session:
         if not self.clock.virtual:
             closing = Closing(closing.due_ns[:1], closing.closed_ns[:1], closing.late[:1])
         self._next_window += len(closing.due_ns)
-        inputs = self.stage.gather(closing.due_ns, self.quality, closing.closed_ns, closing.late)
+        quality = self._quality_then(closing.due_ns) if self.clock.virtual else self.quality
+        inputs = self.stage.gather(closing.due_ns, quality, closing.closed_ns, closing.late)
         windowed_ns = self.clock.now_ns()
         outputs = self._infer(inputs, len(closing.due_ns))
         inferred_ns = self.clock.now_ns()
@@ -256,20 +282,21 @@ class Session:
 
     # --- beside the windows -------------------------------------------------------------------
 
-    def _score(self, spare: bool) -> None:
-        """Refresh the quality that the model is told, once a second.
-
-        In real time one stream at a time, right after a window, when there is time to spare until the next.
-        """
+    def _score(self) -> None:
+        """Real time: refresh the quality of one stream, right after a window, when there is time until the next."""
         now_ns = self.clock.now_ns()
-        for _ in self._scored_ns if spare else ():
+        for _ in self._scored_ns:
             key = next(self._scoring)
             if now_ns - self._scored_ns[key] >= QUALITY_EVERY_NS:
                 self._scored_ns[key] = now_ns
-                role, _, stream = key.partition("/")
-                self.quality[key] = self.roles[role].driver.quality_of(stream)
-                if not self.clock.virtual:
-                    return
+                self.quality[key] = live_quality(self.tracks[key], np.array([now_ns]))
+                return
+
+    def _quality_then(self, due_ns: IntArray) -> dict[str, FloatArray]:
+        """Virtual time: the quality that was known when each window was due, refreshed every whole second."""
+        moments = self.start_ns + (due_ns - self.start_ns) // QUALITY_EVERY_NS * QUALITY_EVERY_NS
+        ends_ns, place = np.unique(moments, return_inverse=True)
+        return {key: live_quality(track, ends_ns)[place] for key, track in self.tracks.items()}
 
     def _show(self, trouble: str = "") -> None:
         elapsed = max(0, self.clock.now_ns() - self.start_ns) / 1e9
@@ -278,3 +305,9 @@ class Session:
         self.on_progress(
             Progress(elapsed, self.rig.duration_s, samples, self._next_window, self._worst_ns / 1e6, troubles)
         )
+
+
+def live_quality(track: Track, ends_ns: IntArray) -> FloatArray:
+    """Score of the windows of the stream's modality that end at ``ends_ns`` (w,); NaN where unknown."""
+    values, times_ns = track.since(int(ends_ns[0]) - to_ns(window_s(track.spec.kind) + 1.0))
+    return scores(values, times_ns, track.spec, ends_ns).score

@@ -69,7 +69,7 @@ class ModelStage:
         inputs = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
         return inputs, {name: np.ones(1, dtype=np.float32) for name in shapes}
 
-    def gather(self, due_ns: IntArray, quality: Mapping[str, float], closed_ns: IntArray, late: IntArray) -> Any:
+    def gather(self, due_ns: IntArray, quality: Mapping[str, FloatArray], closed_ns: IntArray, late: IntArray) -> Any:
         """Inputs and their quality for windows (w,): quality is signal score times how much of the window is there."""
         inputs: dict[str, Float32Array] = {}
         scores: dict[str, Float32Array] = {}
@@ -80,9 +80,9 @@ class ModelStage:
                 item.spec, track.time_ns, values, due_ns, rate_hz=track.spec.rate_hz,
                 arrival_ns=track.arrival_ns, closed_ns=closed_ns, scale=item.scale,
             )  # fmt: skip
-            score = quality.get(item.stream, np.nan)
+            score = np.nan_to_num(quality.get(item.stream, np.ones(1)), nan=1.0)  # unknown is no reason for distrust
             inputs[item.spec.modality] = window
-            scores[item.spec.modality] = np.float32(1.0 if np.isnan(score) else score) * coverage.astype(np.float32)
+            scores[item.spec.modality] = np.asarray(score * coverage, dtype=np.float32)
         return inputs, scores
 
     def infer(self, inputs: Any) -> FloatArray:

@@ -72,6 +72,11 @@ class Track:
         """(n,); a view."""
         return self._times[1, : self._size]
 
+    def since(self, start_ns: int) -> tuple[FloatArray, IntArray]:
+        """Values (n, channels) and host times (n,) of the samples from start_ns on; views."""
+        first = int(np.searchsorted(self._times[2, : self._size], start_ns))
+        return self.values[first:], self.time_ns[first:]
+
     def completion_ns(self, due_ns: IntArray) -> IntArray:
         """When the stream's data up to each due time (w,) had arrived; -1 where it has not yet.
 

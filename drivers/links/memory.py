@@ -67,8 +67,10 @@ class MemoryLink:
         now_ns = self.clock.now_ns()
         step = min(_FINE_NS, self.quantum_ns) if now_ns < self._talking_until_ns else self.quantum_ns
         at_ns = (now_ns // step + 1) * step
-        change_ns = self.peer.next_change_ns()
-        self.clock.schedule(at_ns if change_ns is None else min(at_ns, max(change_ns, now_ns + 1)), self._deliver)
+        for early_ns in (self.peer.next_change_ns(), self.clock.checkpoint_ns):
+            if early_ns is not None and early_ns > now_ns:
+                at_ns = min(at_ns, early_ns)
+        self.clock.schedule(at_ns, self._deliver)
 
     def _deliver(self) -> None:
         if self._sink is None:

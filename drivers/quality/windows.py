@@ -200,6 +200,7 @@ def _tone_rms(windows: Windows, turning: NDArray[np.complex128]) -> FloatArray:
 
     def level(seconds: NDArray[np.complex128], axis: int) -> FloatArray:
         shape = taper if seconds.shape[1] == len(taper) else np.ones(seconds.shape[1])
-        return np.asarray(np.sqrt(2) * np.abs(seconds @ shape) / shape.sum())
+        total = (seconds * shape).sum(axis=1)  # no @: a threaded BLAS waits for the other core
+        return np.asarray(np.sqrt(2) * np.abs(total) / shape.sum())
 
     return np.array([median(each) for each in windows.per_second(turning, level)])
