@@ -22,7 +22,7 @@ from drivers.errors import AttError
 from simulators.serve.objects import ObjectTree
 from simulators.serve.outlet import Ticks
 from simulators.serve.pacer import Served
-from simulators.serve.peripheral import ADAPTER, CHARACTERISTIC1, DEVICE1, SERVICE1, AirOutlet
+from simulators.serve.peripheral import ADAPTER, CHARACTERISTIC1, DEVICE1, SERVICE1, AirOutlet, adapter_properties
 
 ADVERTISING_S = 0.1
 """Between two advertisements."""
@@ -70,6 +70,7 @@ class Air:
         self._discovering: dict[str, frozenset[str]] = {}
         """Bus name -> service UUIDs that it wants to see, empty for all."""
         self._filters: dict[str, frozenset[str]] = {}
+        self._advertising = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
@@ -105,7 +106,7 @@ class Air:
         self._bus = await MessageBus(bus_address=self.bus_address).connect()
         self.tree = ObjectTree(self._bus)
         self.tree.add("/org/bluez", {"org.bluez.AgentManager1": {}})
-        self.tree.add(ADAPTER, {_ADAPTER1: _adapter_properties()})
+        self.tree.add(ADAPTER, {_ADAPTER1: adapter_properties()})
         self._bus.add_message_handler(self._on_message)
         watch = Message(
             destination="org.freedesktop.DBus", path="/org/freedesktop/DBus", interface="org.freedesktop.DBus",
@@ -191,6 +192,9 @@ class Air:
         except AttError as error:
             refused = att_error(error.code)
             self._bus.send(Message.new_error(call, refused.type, refused.text))
+        except Exception as error:
+            self._bus.send(Message.new_error(call, "org.bluez.Error.Failed", f"simulator: {error!r}"))
+            raise  # a defect of ours, and so for stderr too
 
     async def _device(self, outlet: AirOutlet, call: Callable[[Served, int], Any]) -> Any:
         """Run ``call(served, now_ns)`` in the pacing thread and return what it returns."""
@@ -211,10 +215,11 @@ class Air:
     async def _start_discovery(self, sender: str) -> Answer:
         if sender in self._discovering:
             raise bluez_error("InProgress", "Operation already in progress")
-        is_first = not self._discovering
-        self._discovering[sender] = self._filters.get(sender, frozenset())
-        if is_first:
+        if not self._discovering:
             self.tree.change(ADAPTER, _ADAPTER1, {"Discovering": Variant("b", True)})
+        self._discovering[sender] = self._filters.get(sender, frozenset())
+        if not self._advertising:
+            self._advertising = True
             self._task(self._advertise())
         return "", []
 
@@ -245,6 +250,7 @@ class Air:
                 else:
                     self.tree.add(outlet.path, outlet.device_properties())
             await asyncio.sleep(ADVERTISING_S)
+        self._advertising = False
 
     def _wanted(self, gatt: Gatt) -> bool:
         advertised = {uuid.lower() for uuid in gatt.advertised}
@@ -354,8 +360,11 @@ class Air:
         return "", []
 
     async def _notify_ended(self, outlet: AirOutlet, uuid: str, sender: str) -> None:
-        outlet.notifying[uuid].discard(sender)
-        if not outlet.notifying[uuid]:
+        names = outlet.notifying.get(uuid, set())
+        if sender not in names:
+            return
+        names.discard(sender)
+        if not names:
             self.tree.change(outlet.paths[uuid], CHARACTERISTIC1, {"Notifying": Variant("b", False)})
             await self._device(outlet, _subscription(uuid, False))
 
@@ -372,22 +381,3 @@ class Air:
 def _subscription(uuid: str, on: bool) -> Callable[[Served, int], None]:
     kind = "subscribe" if on else "unsubscribe"
     return lambda served, now_ns: served.act(now_ns, kind, channel=uuid)
-
-
-def _adapter_properties() -> dict[str, Variant]:
-    return {
-        "Address": Variant("s", "00:00:5E:00:53:00"),  # documentation range of RFC 7042
-        "AddressType": Variant("s", "public"),
-        "Name": Variant("s", "simulated"),
-        "Alias": Variant("s", "simulated"),
-        "Class": Variant("u", 0),
-        "Powered": Variant("b", True),
-        "Discoverable": Variant("b", False),
-        "DiscoverableTimeout": Variant("u", 0),
-        "Pairable": Variant("b", False),
-        "PairableTimeout": Variant("u", 0),
-        "Discovering": Variant("b", False),
-        "UUIDs": Variant("as", []),
-        "Modalias": Variant("s", "usb:v1D6Bp0246d0542"),
-        "Roles": Variant("as", ["central"]),
-    }

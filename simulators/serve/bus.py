@@ -38,7 +38,7 @@ _DIE_WITH_PARENT = (
 class PrivateBus:
     """A running dbus-daemon with its socket in a directory of its own; ``address`` is for DBUS_SYSTEM_BUS_ADDRESS.
 
-    On Linux it ends with this process, even if that is killed.
+    On Linux it ends with the thread that started it, and so with its process even if that is killed.
     """
 
     def __init__(self) -> None:

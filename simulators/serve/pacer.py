@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from drivers.clock import SECOND_NS, to_ns
+from drivers.errors import AttError
 from drivers.links.memory import Peer
 from drivers.types import Batch, LinkDown, LinkUp
 from simulators.serve.outlet import Chunk, Outlet, Ticks
@@ -73,7 +74,8 @@ def replay(sensor: SimulatedPeer, journal: Sequence[HostAction], until_ns: int) 
         if action.at_ns > until_ns:
             break
         items += sensor.advance(action.at_ns)
-        action.apply(sensor)
+        with contextlib.suppress(AttError):  # what the device refused then, it refuses now
+            action.apply(sensor)
     return items + sensor.advance(until_ns)
 
 
@@ -85,7 +87,7 @@ class Served:
         self.ahead_ns = start_ns - 1
         """Rendered up to here."""
         self.journal: list[HostAction] = []
-        self._spoke_ns = start_ns - SECOND_NS
+        self._spoke_ns = start_ns - 2 * SECOND_NS
         self._due: deque[tuple[int, Chunk | LinkDown | LinkUp]] = deque()
 
     @property
@@ -171,10 +173,10 @@ class Pacer:
         tick: Callable[[int], None] | None = None,
         wait: Callable[[list[int], list[int], int], bool] | None = None,
     ) -> None:
-        self.served, self.clock = list(served), clock
+        self.served, self.clock = served, clock
         self._tick, self._wait = tick, wait or _select
         self._next_tick_ns = clock.now_ns() + SECOND_NS
-        self._stopped = False
+        self._stopped = self._closed = False
         self._calls: deque[tuple[Callable[[int], Any], Future[Any]]] = deque()
         self._bell_out, self._bell_in = os.pipe()
         os.set_blocking(self._bell_in, False)
@@ -198,6 +200,8 @@ class Pacer:
         self._ring()
 
     def _ring(self) -> None:
+        if self._closed:
+            return
         with contextlib.suppress(BlockingIOError):  # a full pipe is ringing already
             os.write(self._bell_in, b"!")
 
@@ -209,11 +213,13 @@ class Pacer:
         self._run_calls()
 
     def close(self) -> None:
-        """Release the bell; calls that were never run are cancelled."""
+        """Release the bell; calls that were never run are cancelled. Safe to call twice."""
         for _, future in self._calls:
             future.cancel()
-        os.close(self._bell_in)
-        os.close(self._bell_out)
+        if not self._closed:
+            self._closed = True
+            os.close(self._bell_in)
+            os.close(self._bell_out)
 
     def step(self) -> None:
         """Send what is due, then render one sensor further if there is time, else wait for what comes next."""

@@ -149,3 +149,23 @@ def _characteristic_properties(characteristic: Characteristic, service_path: str
         "Notifying": Variant("b", False),
         "MTU": Variant("q", ATT_MTU),
     }
+
+
+def adapter_properties() -> dict[str, Variant]:
+    """Adapter1: one powered adapter that can be a central."""
+    return {
+        "Address": Variant("s", "00:00:5E:00:53:00"),  # documentation range of RFC 7042
+        "AddressType": Variant("s", "public"),
+        "Name": Variant("s", "simulated"),
+        "Alias": Variant("s", "simulated"),
+        "Class": Variant("u", 0),
+        "Powered": Variant("b", True),
+        "Discoverable": Variant("b", False),
+        "DiscoverableTimeout": Variant("u", 0),
+        "Pairable": Variant("b", False),
+        "PairableTimeout": Variant("u", 0),
+        "Discovering": Variant("b", False),
+        "UUIDs": Variant("as", []),
+        "Modalias": Variant("s", "usb:v1D6Bp0246d0542"),
+        "Roles": Variant("as", ["central"]),
+    }

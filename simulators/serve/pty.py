@@ -150,6 +150,7 @@ def _watch(path: str) -> int | None:
         return None
     libc = ctypes.CDLL(None, use_errno=True)
     fd: int = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-    if fd < 0 or libc.inotify_add_watch(fd, path.encode(), _IN_OPEN | _IN_CLOSE) < 0:
-        return None
-    return fd
+    if fd >= 0 and libc.inotify_add_watch(fd, path.encode(), _IN_OPEN | _IN_CLOSE) < 0:
+        os.close(fd)
+        fd = -1
+    return fd if fd >= 0 else None

@@ -85,14 +85,14 @@ class Serving:
         self.sensors: dict[str, SimulatedSensor] = {}
         self._specs, self._subject = specs, Subject(seed, make_profile(subject or {}))
         self._folder = Path(tempfile.mkdtemp(prefix="hil-ports-"))
+        self.pacer = Pacer(self.served, self.clock, tick=tick)
         try:
             self._open(lead_s)
+            if self._air is not None:
+                self._air.start(self.pacer.submit)
         except BaseException:
             self.close()
             raise
-        self.pacer = Pacer(self.served, self.clock, tick=tick)
-        if self._air is not None:
-            self._air.start(self.pacer.submit)
 
     @property
     def bus_address(self) -> str:
@@ -157,7 +157,7 @@ class Serving:
         return {served.role: served.report() for served in self.served}
 
     def close(self) -> None:
-        """Take everything away; safe to call twice."""
+        """Take everything away, after run() has returned; safe to call twice."""
         for served in self.served:
             served.outlet.close()
         if self._air is not None:
@@ -166,6 +166,7 @@ class Serving:
         if self._bus is not None:
             self._bus.close()
             self._bus = None
+        self.pacer.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import shutil
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -11,7 +12,9 @@ from dataclasses import dataclass, field
 
 import pytest
 from bleak import BleakClient, BleakScanner
-from bleak.exc import BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
+from bleak.exc import BleakDBusError, BleakDeviceNotFoundError, BleakError, BleakGATTProtocolError
+from dbus_fast import BusType, Message, Variant
+from dbus_fast.aio import MessageBus
 
 from drivers.clock import RealClock
 from drivers.codec import Characteristic, Gatt, Service
@@ -24,6 +27,7 @@ pytestmark = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="nee
 
 MEASUREMENT, LOCATION, CONTROL, SILENT = (uuid128(n) for n in (0x2A37, 0x2A38, 0x2A39, 0x2A3A))
 HEART_RATE = uuid128(0x180D)
+PROPERTIES = "org.freedesktop.DBus.Properties"
 
 
 @dataclass
@@ -34,6 +38,7 @@ class Strap:
     description: str = "strap"
     told: list[tuple[str, bytes]] = field(default_factory=list)
     subscribed: list[tuple[str, bool]] = field(default_factory=list)
+    subscriptions: queue.SimpleQueue[bool] = field(default_factory=queue.SimpleQueue)
     out: list[Batch | LinkDown | LinkUp] = field(default_factory=list)
 
     def advance(self, until_ns: int) -> list[Batch | LinkDown | LinkUp]:
@@ -50,6 +55,7 @@ class Strap:
 
     def subscribe(self, channel: str, at_ns: int, on: bool = True) -> None:
         self.subscribed.append((channel, on))
+        self.subscriptions.put(on)
 
     def plugged(self, at_ns: int) -> bool:
         return True
@@ -299,6 +305,73 @@ def test_disconnecting_unsubscribes_and_the_next_connection_starts_afresh(world:
             world.emit(0, b"heard")
             assert await asyncio.wait_for(got.get(), 5) == b"heard"
         assert world.straps[0].subscribed == [(MEASUREMENT, True), (MEASUREMENT, False)] * 2
+
+    run(work)
+
+
+@asynccontextmanager
+async def another_program() -> AsyncIterator[Callable[..., Awaitable[Message]]]:
+    """A client of its own on the bus, which speaks D-Bus without any library's idea of Bluetooth."""
+    bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+
+    async def call(path: str, interface: str, member: str, signature: str = "", *body: object) -> Message:
+        message = Message("org.bluez", path, interface, member, signature=signature, body=list(body))
+        reply = await bus.call(message)
+        assert reply is not None
+        return reply
+
+    yield call
+    bus.disconnect()
+    await bus.wait_for_disconnect()
+
+
+def test_a_program_that_dies_leaves_neither_scan_nor_notifications_behind(world: World) -> None:
+    async def work() -> None:
+        device, adapter = world.served[0].outlet.path, "/org/bluez/hci0"
+        async with connected(world) as client:
+            path = client.services.get_characteristic(MEASUREMENT).obj[0]
+            async with another_program() as call:
+                assert (await call(path, "org.bluez.GattCharacteristic1", "StartNotify")).error_name is None
+                assert (await call(adapter, "org.bluez.Adapter1", "StartDiscovery")).error_name is None
+            strap = world.straps[0]
+            assert await asyncio.to_thread(strap.subscriptions.get, timeout=5) is True
+            assert await asyncio.to_thread(strap.subscriptions.get, timeout=5) is False
+            async with another_program() as call:
+                get = (PROPERTIES, "Get", "ss", "org.bluez.Adapter1", "Discovering")
+                assert (await call(adapter, *get)).body[0].value is False
+                get = (PROPERTIES, "Get", "ss", "org.bluez.Device1", "Connected")
+                assert (await call(device, *get)).body[0].value is True, "connections stay, as with BlueZ"
+
+    run(work)
+
+
+def test_calls_that_make_no_sense_get_the_errors_that_bluez_gives(world: World) -> None:
+    async def work() -> None:
+        adapter = "/org/bluez/hci0"
+        async with another_program() as call:
+            answers = {
+                "stop": await call(adapter, "org.bluez.Adapter1", "StopDiscovery"),
+                "method": await call(adapter, "org.bluez.Adapter1", "Explode"),
+                "object": await call(f"{adapter}/dev_00_11_22_33_44_55", "org.bluez.Device1", "Connect"),
+                "property": await call(adapter, PROPERTIES, "Get", "ss", "org.bluez.Adapter1", "Mood"),
+                "set": await call(adapter, PROPERTIES, "Set", "ssv", "org.bluez.Adapter1", "Name", Variant("s", "x")),
+            }
+        assert {name: (reply.error_name or "").rpartition(".")[2] for name, reply in answers.items()} == {
+            "stop": "Failed", "method": "UnknownMethod", "object": "UnknownObject", "property": "InvalidArgs",
+            "set": "PropertyReadOnly",
+        }  # fmt: skip
+
+    run(work)
+
+
+def test_a_defect_in_the_device_is_told_to_the_client_and_does_not_hang_it(world: World) -> None:
+    """An empty write makes this strap raise an IndexError, which no peripheral could answer with."""
+
+    async def work() -> None:
+        async with connected(world) as client:
+            with pytest.raises(BleakDBusError, match="simulator: IndexError"):
+                await client.write_gatt_char(CONTROL, b"", response=True)
+            assert await client.read_gatt_char(LOCATION) == b"\x01"
 
     run(work)
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers.errors import AttError
 from drivers.types import Batch, LinkDown, LinkUp
 from simulators.serve.outlet import Backlog, Chunk, Lateness
 from simulators.serve.pacer import QUIET_NS, STREAMING_NS, HostAction, Pacer, Served, replay
@@ -228,6 +229,18 @@ def test_the_journal_renders_a_live_run_again_byte_for_byte() -> None:
     live = [(due, data) for _, due, data in ears[0].heard if due <= until_ns]
     assert again == live
     assert len(live) > 20
+
+
+def test_a_write_that_the_device_refused_is_refused_again_in_a_replay() -> None:
+    class Refusing(Metronome):
+        def receive(self, data: bytes, at_ns: int, channel: str = "") -> None:
+            raise AttError(0x80)
+
+    clock = SlowClock()
+    with pacing(clock, Refusing(4 * MS)) as (_, served, _), pytest.raises(AttError):
+        served[0].act(clock.now_ns(), "write", b"x")
+    assert len(served[0].journal) == 1
+    assert replay(Refusing(4 * MS), served[0].journal, 10 * MS) == []
 
 
 def test_calls_from_other_threads_run_in_the_pacing_thread_with_their_errors() -> None:
