@@ -8,13 +8,14 @@ import pkgutil
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from importlib.metadata import entry_points
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import drivers.sensors
 from drivers.clock import Clock, RealClock
 from drivers.codec import Sensor
 from drivers.driver import Driver
 from drivers.errors import SettingError, UnknownSensor
+from drivers.field_types import described, fits
 
 _GROUP = "hil.sensors"
 
@@ -38,7 +39,7 @@ def load_sensor(name: str) -> Sensor:
 
 
 def make_settings(sensor: Sensor, given: Mapping[str, Any] | None = None) -> Any:
-    """The sensor's settings dataclass from plain values; SettingError names an unknown or missing key."""
+    """The sensor's settings dataclass from plain values; SettingError names an unknown, missing or wrong one."""
     known = {f.name: f for f in fields(sensor.SETTINGS)}
     for key in given or {}:
         if key not in known:
@@ -48,7 +49,20 @@ def make_settings(sensor: Sensor, given: Mapping[str, Any] | None = None) -> Any
     for key, field in known.items():
         if field.default is MISSING and field.default_factory is MISSING and key not in (given or {}):
             raise SettingError(f"{sensor.NAME} needs the setting {key!r}: {field.metadata.get('help', '')}")
-    return sensor.SETTINGS(**(given or {}))
+    try:
+        made = sensor.SETTINGS(**(given or {}))
+    except (TypeError, AttributeError):  # a comparison or a method that the value does not have
+        _check_types(sensor, given or {})
+        raise
+    _check_types(sensor, given or {})
+    return made
+
+
+def _check_types(sensor: Sensor, given: Mapping[str, Any]) -> None:
+    hints = get_type_hints(sensor.SETTINGS)
+    for key, value in given.items():
+        if not fits(value, hints[key]):
+            raise SettingError(f"{sensor.NAME}: {key!r} is {value!r}; expected {described(hints[key])}")
 
 
 def open_driver(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +9,21 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from drivers.errors import SensorError
-from drivers.registry import load_sensor, make_settings
-from harness.checks.registry import check_names, load_check, make_limits
 from harness.rig import ModelEntry, Rig, SensorEntry, WindowEntry
-from harness.rig_schema import InputSchema, ModelSchema, RigSchema, SensorSchema, SimulateSchema, WindowSchema
+from harness.rig_meaning import Meaning, near, resolved
+from harness.rig_schema import (
+    ClockSchema,
+    InputSchema,
+    ModelSchema,
+    RigSchema,
+    SensorSchema,
+    SimulateSchema,
+    WindowSchema,
+)
 from harness.yaml_tree import Problem, Tree, Where, parse
-from simulators.build import SimulatedSpec, build
-from simulators.subject import make_profile
+from simulators.build import SimulatedSpec
+
+_MOST_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,20 @@ class RigError(Exception):
 
 def read_rig(path: str | Path) -> Rig:
     """The rig in a file; RigError."""
+    data = b""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with Path(path).open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        text = data.decode("utf-8-sig")
     except OSError as error:
         raise RigError(str(path), (Problem(1, 1, f"cannot read the rig file: {error.strerror}"),)) from error
     except UnicodeDecodeError as error:
-        raise RigError(str(path), (Problem(1, 1, f"expected UTF-8 text, found {error.reason}"),)) from error
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
+        text = f"expected UTF-8 text, found the byte 0x{data[error.start]:02x}: is this a rig file?"
+        raise RigError(str(path), (Problem(line, column, text),)) from error
+    if len(data) > _MOST_BYTES:
+        raise RigError(str(path), (Problem(1, 1, f"longer than {_MOST_BYTES} bytes: this is no rig file"),))
     return parse_rig(text, str(path))
 
 
@@ -47,13 +61,18 @@ def parse_rig(text: str, path: str = "rig.yaml") -> Rig:
     tree = parse(text)
     problems = list(tree.problems)
     schema: RigSchema | None = None
-    if tree.value is not None:
+    if isinstance(tree.value, Mapping):
+        broken = {(p.line, p.column) for p in tree.problems}  # has its message already
+        found: list[Problem] = []
         try:
             schema = RigSchema.model_validate(tree.value)
         except ValidationError as error:
-            problems += [_explain(tree, dict(detail)) for detail in error.errors()]
-    if schema is not None:
-        problems += _check_meaning(tree, schema, Path(path).parent)
+            found += [_explain(tree, dict(detail)) for detail in error.errors()]
+        found += Meaning(tree, Path(path).parent).check()
+        problems += [p for p in found if (p.line, p.column) not in broken]
+    elif not problems:
+        text = f"expected a mapping with `name:`, `sensors:`, `limits:`, found {_found(tree, (), tree.value)}"
+        problems.append(tree.problem((), text))
     if schema is None or problems:
         raise RigError(path, tuple(sorted(set(problems), key=lambda p: (p.line, p.column, p.message))))
     return _to_rig(schema, path, text)
@@ -61,110 +80,106 @@ def parse_rig(text: str, path: str = "rig.yaml") -> Rig:
 
 # --- shape ------------------------------------------------------------------------------------
 
-_MODELS: Sequence[tuple[type[BaseModel], int, tuple[str, ...]]] = (
-    (RigSchema, 0, ()),
-    (SensorSchema, 2, ("sensors",)),
-    (SimulateSchema, 3, ("sensors",)),
-    (ModelSchema, 1, ("model",)),
-    (InputSchema, 3, ("model", "inputs")),
-    (WindowSchema, 1, ("window",)),
+_MODELS: Sequence[tuple[type[BaseModel], tuple[str, ...]]] = (
+    (RigSchema, ()),
+    (SensorSchema, ("sensors", "*")),
+    (SimulateSchema, ("sensors", "*", "simulate")),
+    (ClockSchema, ("sensors", "*", "simulate", "clock")),
+    (ModelSchema, ("model",)),
+    (InputSchema, ("model", "inputs", "*")),
+    (WindowSchema, ("window",)),
 )
+_EXPECTED = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "dict_type": "a mapping (key: value)",
+    "model_type": "a mapping (key: value)",
+    "list_type": "a list (- item)",
+}
+_BOUNDS = {"greater_than": "more than", "greater_than_equal": "at least", "less_than": "less than",
+           "less_than_equal": "at most"}  # fmt: skip
+_LONGEST = 60
 
 
 def _keys_at(where: Where) -> list[str]:
     """Keys that the mapping at this path may have."""
-    for model, depth, prefix in _MODELS:
-        simulated = model is SimulateSchema
-        if len(where) == depth and where[: len(prefix)] == prefix and (not simulated or where[2] == "simulate"):
+    for model, pattern in _MODELS:
+        if len(where) == len(pattern) and all(b in ("*", a) for a, b in zip(where, pattern, strict=True)):
             return [field.alias or name for name, field in model.model_fields.items()]
     return []
 
 
 def _explain(tree: Tree, detail: Mapping[str, Any]) -> Problem:
-    where: Where = tuple(part for part in detail["loc"] if part != "[key]")
-    kind, key = detail["type"], where[-1] if where else ""
+    where: Where = detail["loc"]
+    kind, context = detail["type"], detail.get("ctx", {})
+    key = f"{where[-2]}[{where[-1]}]" if isinstance(where[-1], int) else where[-1]
     if kind == "extra_forbidden":
-        known = _keys_at(where[:-1])
-        return tree.problem(where, f"unknown key {key!r}{_near(str(key), known)}", prefer_key=True)
+        return tree.problem(where, f"unknown key {key!r}{near(str(key), _keys_at(where[:-1]))}", prefer_key=True)
     if kind == "missing":
         return tree.problem(where[:-1], f"the key {key!r} is missing here")
-    found = detail.get("input")
-    shown = f", found {found!r}" if isinstance(found, str | int | float | bool) or found is None else ""
-    return tree.problem(where, f"{'.'.join(map(str, where))}: {_lower(detail['msg'])}{shown}")
+    if kind == "too_short":
+        what = {"sensors": "at least one sensor", "limits": "at least one check, such as `latency: {max_ms: 100}`"}
+        return tree.problem(where, f"{key}: expected {what.get(str(key), 'at least one')}, found none")
+    if kind in _EXPECTED:
+        expected = _EXPECTED[kind]
+    elif kind in _BOUNDS:
+        expected = f"{_BOUNDS[kind]} {next(iter(context.values())):g}"
+    elif kind == "literal_error":
+        expected = str(context["expected"])
+    elif kind in ("string_pattern_mismatch", "string_too_short"):
+        expected = _FORMS.get(str(key), "another text")
+    else:
+        expected = detail["msg"].replace("Input should be", "").replace("valid ", "").strip()
+    value = detail.get("input")
+    return tree.problem(
+        where, f"{key}: expected {expected}, found {_found(tree, where, value)}{_quotes(tree, where, kind, value)}"
+    )
 
 
-def _lower(text: str) -> str:
-    return text.replace("Input should be", "expected").replace("valid ", "")
+_FORMS = {
+    "name": "letters, digits, '.', '_' and '-', a letter or digit first",
+    "factory": "package.module:function",
+}
 
 
-def _near(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
-    return f"; expected one of {', '.join(known)}" if known else ""
+def _found(tree: Tree, where: Where, value: Any) -> str:
+    """A value as a person would say it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping | list):
+        return "a mapping" if isinstance(value, Mapping) else "a list"
+    if isinstance(value, str):
+        return f"the text {_short(value)!r}"
+    return _short(tree.texts.get(where, str(value)))
 
 
-# --- meaning ----------------------------------------------------------------------------------
+def _quotes(tree: Tree, where: Where, kind: str, value: Any) -> str:
+    """YAML's own ideas of what is a number and what is not, explained where they bite."""
+    text = tree.texts.get(where)
+    if kind == "string_type" and text is not None and value is not None:
+        reading = f" as {value}" if str(value).lower() != text.lower() else f" as a {_kind(value)}"
+        return f": YAML reads {_short(text)}{reading}, so put it in quotes"
+    if kind in ("float_type", "int_type", "bool_type") and isinstance(value, str):
+        if text is None:
+            return ": leave the quotes out"
+        try:
+            number = float(text)
+        except ValueError:
+            return ""
+        return f": YAML takes this for text, so write {number!r}"
+    return ""
 
 
-def _check_meaning(tree: Tree, schema: RigSchema, folder: Path) -> list[Problem]:
-    problems: list[Problem] = []
-    for role, sensor in schema.sensors.items():
-        problems += _check_sensor(tree, role, sensor, folder)
-    for name, given in schema.limits.items():
-        where: Where = ("limits", name)
-        if name not in check_names():
-            problems.append(tree.problem(where, f"unknown check {name!r}{_near(name, check_names())}", True))
-            continue
-        problems += _try(tree, where, given, lambda name=name, given=given: make_limits(load_check(name), given))
-    problems += _try(tree, ("subject",), schema.subject, lambda: make_profile(schema.subject))
-    if schema.model.factory and schema.model.file:
-        problems.append(tree.problem(("model", "file"), "give either factory or file, not both", True))
-    if schema.model.file and not (folder / schema.model.file).is_file():
-        problems.append(tree.problem(("model", "file"), f"no such file: {folder / schema.model.file}"))
-    return problems
+def _kind(value: Any) -> str:
+    return "boolean" if isinstance(value, bool) else "number" if isinstance(value, int | float) else "date"
 
 
-def _check_sensor(tree: Tree, role: str, sensor: SensorSchema, folder: Path) -> list[Problem]:
-    at: Where = ("sensors", role)
-    try:
-        module = load_sensor(sensor.sensor)
-    except SensorError as error:
-        return [tree.problem((*at, "sensor"), str(error))]
-    problems = _try(tree, (*at, "settings"), sensor.settings, lambda: make_settings(module, sensor.settings))
-    wrong = {"ble": ("port", "baud"), "serial": ("address",)}[module.LINK]
-    for key in wrong:
-        if getattr(sensor, key) is not None:
-            text = f"{sensor.sensor} is a {module.LINK} sensor and has no {key!r}"
-            problems.append(tree.problem((*at, key), text, True))
-    if not problems:
-        spec = simulated_spec(to_entry(role, sensor, folder), seed=0)
-        problems += _try(tree, (*at, "simulate"), sensor.simulate.model_dump(), lambda: build(spec))
-    return problems
-
-
-def _try(tree: Tree, where: Where, given: Any, call: Any) -> list[Problem]:
-    """Run a constructor; what it raises becomes a problem at the key or value that its message names."""
-    try:
-        call()
-    except (SensorError, ValueError, TypeError) as error:
-        message = str(error)
-        return [tree.problem(_blame(where, given, message), message, prefer_key=False)]
-    return []
-
-
-def _blame(where: Where, given: Any, message: str) -> Where:
-    """The deepest key or text value below ``where`` that the message quotes."""
-    best = where
-    items = given.items() if isinstance(given, Mapping) else enumerate(given) if isinstance(given, list) else ()
-    for key, value in items:
-        if isinstance(value, Mapping | list):
-            deeper = _blame((*where, key), value, message)
-            if len(deeper) > max(len(best), len(where) + 1):
-                best = deeper
-        elif (f"{key!r}" in message or (isinstance(value, str) and f"{value!r}" in message)) and best == where:
-            best = (*where, key)
-    return best
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 # --- to plain data ----------------------------------------------------------------------------
@@ -173,10 +188,7 @@ def _blame(where: Where, given: Any, message: str) -> Where:
 def to_entry(role: str, sensor: SensorSchema, folder: Path) -> SensorEntry:
     """The rig's entry; files that signals play are named from the rig file's folder."""
     simulate = sensor.simulate.model_dump()
-    for options in simulate["signals"].values():
-        file = options.get("file")
-        if isinstance(file, str):
-            options["file"] = str(folder / file)
+    simulate["signals"] = {stream: resolved(options, folder) for stream, options in simulate["signals"].items()}
     plain = sensor.model_dump(exclude={"simulate"})
     return SensorEntry(role=role, simulate=simulate, **plain)
 

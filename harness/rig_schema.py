@@ -8,23 +8,31 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class ClockSchema(_Strict):
+    """The clock of a simulated device."""
+
+    offset_s: float = Field(0.0, ge=-1e9, le=1e9, description="what the clock says at the start of the run")
+    ppm: float = Field(0.0, ge=-50_000, le=50_000, description="how much too fast it runs; negative: too slow")
+    ppm_per_min: float = Field(0.0, ge=-1000, le=1000, description="how ppm changes")
 
 
 class SimulateSchema(_Strict):
     """How a sensor is simulated."""
 
-    clock: dict[Literal["offset_s", "ppm", "ppm_per_min"], float] = Field(
-        default_factory=dict, description="device clock: offset_s, ppm (positive: too fast), ppm_per_min"
-    )
+    clock: ClockSchema = Field(ClockSchema(), description="the device's clock")
     signals: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="stream -> {signal: name, options}; see `hil list signals`"
     )
     faults: list[dict[str, Any]] = Field(
         default_factory=list, description="list of {fault: name, keys}, applied in this order; see `hil list faults`"
     )
-    usb_latency_ms: float = Field(0.0, ge=0, le=255, description="USB bridge delivers every so often; FTDI: 16")
-    connection_interval_ms: float = Field(30.0, ge=7.5, le=4000, description="BLE connection interval")
+    usb_latency_ms: float = Field(
+        0.0, ge=0, le=255, description="serial: the USB bridge delivers every so often; FTDI: 16"
+    )
+    connection_interval_ms: float = Field(30.0, ge=7.5, le=4000, description="BLE: connection interval")
 
 
 class SensorSchema(_Strict):
@@ -53,7 +61,9 @@ class InputSchema(_Strict):
 class ModelSchema(_Strict):
     """The module under test."""
 
-    factory: str | None = Field(None, description="pkg.mod:function that returns a torch module")
+    factory: str | None = Field(
+        None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", description="pkg.mod:function that returns a torch module"
+    )
     file: str | None = Field(None, description="exported program (.pt2) or TorchScript file")
     engine: Literal["eager", "compile", "onnx"] = Field("eager", description="how it is run")
     device: str = Field("cpu", description="cpu, or cuda where there is one")

@@ -58,7 +58,7 @@ def make_limits(check: Check, given: Mapping[str, Any]) -> Any:
             hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known)}"
             raise SettingError(f"the check {check.NAME} has no limit {key!r}{hint}")
         if isinstance(known[key].default, int | float) and not _is_number(value):
-            raise SettingError(f"{check.NAME}.{key!r}: expected a number, found {value!r}")
+            raise SettingError(f"{check.NAME}: {key} is {value!r}; expected a number")
     return check.LIMITS(**given)
 
 

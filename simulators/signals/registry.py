@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import math
 import pkgutil
-import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from importlib.metadata import entry_points
-from typing import Any, Protocol, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, cast, get_type_hints
 
 import simulators.signals
 from drivers.errors import SettingError
+from drivers.field_types import fits
 from drivers.types import StreamSpec
 from simulators.draws import Draws
 from simulators.signals import Signal
@@ -63,7 +62,7 @@ def make_options(name: str, given: Mapping[str, Any]) -> Any:
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(known) or 'none'}"
             raise SettingError(f"signal {name!r} has no option {key!r}{hint}")
-        if not _fits(value, hints[key]):
+        if not fits(value, hints[key]):
             wanted = getattr(hints[key], "__name__", str(hints[key]))
             raise SettingError(f"signal {name!r}: option {key!r} is {value!r}; {wanted} is wanted")
     for key, field in known.items():
@@ -77,18 +76,3 @@ def make_signal(given: Mapping[str, Any], subject: Subject, spec: StreamSpec, dr
     options = dict(given)
     name = options.pop("signal", spec.kind)
     return load_signal(name).signal(subject, spec, draws, make_options(name, options))
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """A plain value may stand for a field of this type."""
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, part) for part in get_args(hint))
-    if origin in (tuple, list):
-        items = [part for part in get_args(hint) if part is not Ellipsis]
-        return isinstance(value, list | tuple) and all(any(_fits(item, part) for part in items) for item in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return hint is Any or isinstance(value, hint)
