@@ -14,6 +14,7 @@ from drivers.counter import CounterUnwrapper, Incident, SparseIndex
 from drivers.cyton_board import CHANNELS, FULL_COUNT, GAINS, RATE_HZ, CytonBoard, microvolts_per_count
 from drivers.errors import HandshakeError, SettingError
 from drivers.framing import Bytes, SyncedFrames, int24_be, to_int24_be
+from drivers.sparse import SparseSource
 from drivers.types import (
     KINDS,
     Batch,
@@ -255,7 +256,7 @@ class Device:
 
     def _restart(self) -> None:
         self._next = self._zero = 0  # number of the next sample, and of the one whose counter was 0
-        self._accel: Block | None = None  # samples that no frame has taken
+        self._accel = SparseSource()
         self._newest = np.zeros(3, dtype=np.int64)  # counts of the accelerometer
         self._held = self._newest
 
@@ -288,8 +289,8 @@ class Device:
     def encode(self, blocks: Mapping[str, Block]) -> list[Batch]:
         """One frame per EXG sample; see drivers.codec.Device."""
         first = blocks[self.streams[0].name]
+        rows, g = self._accel.take(blocks["accel"], first.due_ns)
         count = len(first.index)
-        self._accel = _joined(self._accel, blocks["accel"])
         if not count:
             return []
         microvolts = np.zeros((count, CHANNELS))
@@ -299,50 +300,33 @@ class Device:
         counter = (first.index - self._zero) % 256
         frames[:, 0], frames[:, 1] = wire.START, counter
         frames[:, 2:26] = to_int24_be(self._board.counts(microvolts, first.index).astype(np.int32))
-        self._encode_tail(frames, counter, first, self._accel)
+        accel = np.rint(g / wire.G_PER_COUNT).astype(np.int64)
+        if self._board.timestamps:
+            self._encode_stamped(frames, counter, first, rows, accel)
+        else:
+            frames[:, 32] = wire.RAW if self._board.raw_aux else wire.ACCEL
+            if not self._board.raw_aux:
+                frames[rows, 26:32] = accel.astype(">i2").view(np.uint8)
+        if len(rows):
+            self._newest = accel[-1]
         self._next = int(first.index[-1]) + 1
         ends = np.arange(1, count + 1, dtype=np.int64) * wire.LENGTH
         return [Batch(frames.tobytes(), ends, first.due_ns)]
 
-    def _encode_tail(self, frames: Bytes, counter: IntArray, first: Block, accel: Block) -> None:
-        """Accelerometer, time and stop byte. A frame takes the newest accelerometer sample there is."""
-        ready = np.searchsorted(accel.due_ns, first.due_ns, side="right")
-        counts = np.rint(accel.values / wire.G_PER_COUNT).astype(np.int64)
-        if not self._board.timestamps:
-            fresh = np.flatnonzero(np.diff(ready, prepend=0) > 0)
-            if not self._board.raw_aux:
-                frames[fresh, 26:32] = counts[ready[fresh] - 1].astype(">i2").view(np.uint8)
-            frames[:, 32] = wire.RAW if self._board.raw_aux else wire.ACCEL
-        else:
-            if not self._board.raw_aux:
-                self._encode_axes(frames, counter, ready, counts)
-            milliseconds = (first.device_ns // 1_000_000 % 2**32).astype(">u4")
-            frames[:, 28:32] = milliseconds.view(np.uint8).reshape(-1, 4)
-            frames[:, 32] = wire.STAMPED + 2 * self._board.raw_aux
-            frames[:1, 32] -= self._board.first_stamp
-            self._board.first_stamp = False
-        used = int(ready[-1])
-        if used:
-            self._newest = counts[used - 1]
-        self._accel = Block(accel.index[used:], accel.due_ns[used:], accel.device_ns[used:], accel.values[used:])
-
-    def _encode_axes(self, frames: Bytes, counter: IntArray, ready: IntArray, counts: IntArray) -> None:
-        for row in np.flatnonzero(counter % 10 >= wire.AXIS_SLOTS[0]).tolist():
+    def _encode_stamped(self, frames: Bytes, counter: IntArray, first: Block, rows: IntArray, accel: IntArray) -> None:
+        """One axis at a time, of the sample that was the newest when X went out, and the board's ms."""
+        milliseconds = (first.device_ns // 1_000_000 % 2**32).astype(">u4")
+        frames[:, 28:32] = milliseconds.view(np.uint8).reshape(-1, 4)
+        frames[:, 32] = wire.STAMPED + 2 * self._board.raw_aux
+        frames[:1, 32] -= self._board.first_stamp
+        self._board.first_stamp = False
+        slots = np.flatnonzero(counter % 10 >= wire.AXIS_SLOTS[0]).tolist() if not self._board.raw_aux else []
+        for row in slots:
             axis = int(counter[row]) % 10 - wire.AXIS_SLOTS[0]
             if axis == 0:
-                self._held = counts[ready[row] - 1] if ready[row] else self._newest
+                newest = int(np.searchsorted(rows, row, side="right"))
+                self._held = accel[newest - 1] if newest else self._newest
             frames[row, 26:28] = np.frombuffer(int(self._held[axis]).to_bytes(2, "big", signed=True), np.uint8)
-
-
-def _joined(old: Block | None, new: Block) -> Block:
-    if old is None or not len(old.index):
-        return new
-    return Block(
-        np.concatenate([old.index, new.index]),
-        np.concatenate([old.due_ns, new.due_ns]),
-        np.concatenate([old.device_ns, new.device_ns]),
-        np.concatenate([old.values, new.values]),
-    )
 
 
 def host(settings: Settings) -> Host:

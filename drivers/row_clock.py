@@ -1,0 +1,84 @@
+"""What a row's counter cell and time cell say about its place in the stream."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from drivers.counter import EARLY_NS, Unwrapped
+from drivers.types import FloatArray, IntArray
+
+NO_WRAP = 1 << 40
+"""Modulus for row numbers that come from a clock."""
+_LONGEST_S = 9e9
+"""Unix time fits too, as Teleplot prints it."""
+_RATE_ERROR = 0.02
+"""A board's own idea of its rate may be so far off before its clock is said to have jumped."""
+
+
+class RowClock:
+    """Turns time cells into device time and counters; with both cells there, each is held against the other."""
+
+    def __init__(
+        self, time_cell: int | None, counter_cell: int | None, rate_hz: float, unit_ns: int, wraps: bool, modulus: int
+    ) -> None:
+        self._time_cell, self._counter_cell = time_cell, counter_cell
+        self._rate_hz, self._unit_ns = rate_hz, unit_ns
+        self._wrap_ns = 2**32 * unit_ns if wraps else None
+        self._modulus = modulus
+        self._last: tuple[int, int, int] | None = None  # raw and unwrapped device ns, and row number
+        self._moved: IntArray = np.empty(0, dtype=np.int64)
+        self._before: tuple[int, int] | None = None  # index and segment of the last row
+        self._jumps = 0
+
+    @property
+    def counts(self) -> bool:
+        """A loss can be seen."""
+        return self._time_cell is not None or self._counter_cell is not None
+
+    def wrong(self, rows: FloatArray) -> NDArray[np.bool_]:
+        """(n,) rows whose counter or time is missing or out of range."""
+        wrong = np.zeros(len(rows), dtype=bool)
+        if self._counter_cell is not None:
+            counter = rows[:, self._counter_cell]
+            wrong |= ~((counter >= 0) & (counter < self._modulus) & (counter == np.floor(counter)))
+        if self._time_cell is not None:
+            ticks = rows[:, self._time_cell]
+            wrong |= ~((ticks >= 0) & (ticks < _LONGEST_S * 1e9 / self._unit_ns))
+        return wrong
+
+    def read(self, rows: FloatArray) -> tuple[IntArray | None, IntArray]:
+        """Unwrapped device time (n,) or None, and counters (n,) for a CounterUnwrapper."""
+        device_ns = numbers = None
+        if self._time_cell is not None:
+            ticks = rows[:, self._time_cell]
+            whole = np.floor(ticks)  # Unix time in ns is beyond what a float holds exactly
+            raw = whole.astype(np.int64) * self._unit_ns + np.rint((ticks - whole) * self._unit_ns).astype(np.int64)
+            first = int(raw[0])
+            was, unwrapped, number = self._last or (first, first, round(first * 1e-9 * self._rate_hz))
+            moved = np.diff(raw, prepend=was)
+            if self._wrap_ns:
+                moved = (moved + self._wrap_ns // 2) % self._wrap_ns - self._wrap_ns // 2
+            device_ns = unwrapped + np.cumsum(moved)
+            numbers = number + np.cumsum(np.rint(moved * (1e-9 * self._rate_hz)).astype(np.int64))
+            self._last = int(raw[-1]), int(device_ns[-1]), int(numbers[-1])
+            self._moved = moved
+        if self._counter_cell is not None:
+            return device_ns, rows[:, self._counter_cell].astype(np.int64)
+        assert numbers is not None
+        return device_ns, numbers % NO_WRAP
+
+    def segments(self, unwrapped: Unwrapped) -> tuple[IntArray, list[tuple[int, str]]]:
+        """Segment of every row, (n,), and where the clock jumped although the counter went on."""
+        segment = unwrapped.segment + self._jumps
+        if self._time_cell is None or self._counter_cell is None:
+            return segment, []
+        index, part = self._before or (int(unwrapped.index[0]), int(unwrapped.segment[0]))
+        excess_ns = self._moved - np.diff(unwrapped.index, prepend=index) * (1e9 / self._rate_hz)
+        same = np.diff(unwrapped.segment, prepend=part) == 0
+        jumped = np.flatnonzero(same & (np.abs(excess_ns) > EARLY_NS + _RATE_ERROR * np.abs(self._moved)))
+        for position in jumped.tolist():
+            segment[position:] += 1
+        self._jumps += len(jumped)
+        self._before = int(unwrapped.index[-1]), int(unwrapped.segment[-1])
+        return segment, [(k, f"the board's clock jumped by {excess_ns[k] / 1e6:.0f} ms") for k in jumped.tolist()]

@@ -1,0 +1,286 @@
+"""Anything that prints numbers: CSV, label:value, Teleplot or JSON lines from a microcontroller's serial port."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from drivers.codec import Block, Expect, Gatt, Golden, Reply, Steps
+from drivers.counter import CounterUnwrapper, Incident, SparseIndex
+from drivers.errors import HandshakeError
+from drivers.lines import LineReader, write_rows
+from drivers.row_clock import NO_WRAP, RowClock
+from drivers.sparse import SparseSource
+from drivers.text_settings import DEFAULT, UNIT_NS, WRAPS, Settings
+from drivers.types import (
+    Batch,
+    CounterReset,
+    Event,
+    FloatArray,
+    IntArray,
+    Lost,
+    Malformed,
+    Notice,
+    Reordered,
+    Repeated,
+    Samples,
+)
+
+NAME = "text-lines"
+LINK = "serial"
+BAUD = 115200
+SOURCES = (
+    "Arduino Serial Plotter protocol and arduino-serial-plotter-webapp, msgAggregatorWorker.ts",
+    "Teleplot (nesnes/teleplot), README",
+    "NMEA 0183 checksum",
+)
+
+_LINES_TRIED = 50
+
+SETTINGS = Settings
+_SLOW = {"name": "temp", "stream": "temp", "kind": "temperature", "unit": "degC", "rate_hz": 10, "lsb": 0.01}
+_PAIR = tuple({"name": n, "stream": "affect", "kind": "affect", "unit": "1", "rate_hz": 50, "lsb": 0.001,
+               "low": -1.0, "high": 1.0} for n in ("valence", "arousal"))  # fmt: skip
+CONFORMANCE_SETTINGS: tuple[Mapping[str, object], ...] = (
+    {},
+    {"columns": [DEFAULT, _SLOW], "time_column": "t"},
+    {"columns": [DEFAULT, _SLOW], "counter_column": "n", "counter_modulus": 256, "separator": "\t"},
+    {"columns": [DEFAULT, *_PAIR], "time_column": "t", "counter_column": "n", "checksum": "nmea", "time_unit": "us"},
+    {"columns": [DEFAULT, _SLOW], "format": "label", "time_column": "t"},
+    {"columns": [*_PAIR, _SLOW], "format": "teleplot", "time_column": "t"},
+    {"columns": _PAIR, "format": "jsonl", "time_column": "t", "time_unit": "s"},
+    {"columns": _PAIR, "separator": " "},
+)
+
+
+class Host:
+    """The computer's end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.streams = settings.specs()
+        layout = settings.layout()
+        cells = settings.cells()
+        self._settings = settings
+        self._reader = LineReader(layout)
+        self._columns = {name: [cells.index(c["name"]) for c in cs] for name, cs in settings.streams().items()}
+        rate_hz = settings.row_rate_hz()
+        self._clock = RowClock(
+            cells.index(settings.time_column) if settings.time_column else None,
+            cells.index(settings.counter_column) if settings.counter_column else None,
+            rate_hz, UNIT_NS[settings.time_unit], settings.time_unit in WRAPS, settings.counter_modulus,
+        )  # fmt: skip
+        modulus = settings.counter_modulus if settings.counter_column else NO_WRAP
+        self._unwrap = CounterUnwrapper(modulus, 1e9 / rate_hz)
+        self._index = {s.name: SparseIndex(rate_hz / (s.rate_hz or rate_hz)) for s in self.streams}
+        self._taken = dict.fromkeys(self._columns, 0)
+        self._segment, self._uncounted_segment = -1, 0
+
+    def start(self) -> Steps:
+        """Wait for a line that fits: boards print banners and boot messages first, and may reset on opening."""
+        patience_s = 5.0 + 3 / self._settings.row_rate_hz()
+        example = self._example()
+        lines: list[bytes] = []
+        while not lines or not self._reader.matches(lines[-1]):
+            if len(lines) == _LINES_TRIED:
+                raise HandshakeError(
+                    f"expected {self._settings.format} lines such as {example}, found {_LINES_TRIED} others, the last "
+                    f"{lines[-1][-80:]!r}: check format, columns, separator and baud"
+                )
+            line = yield Expect(rb"\n", f"{self._settings.format} lines such as {example}", timeout_s=patience_s)
+            lines.append(line or b"")
+        self._reader.restart(aligned=True)
+        self._unwrap.restart()
+        self._uncounted_segment += any(self._taken.values())
+
+    def _example(self) -> str:
+        layout = self._reader.layout
+        return repr(write_rows(layout, np.ones((1, len(layout.cells))))[0].decode())
+
+    def stop(self) -> Steps:
+        """Nothing: such a board prints as long as it has power."""
+        yield from ()
+
+    def feed(self, batch: Batch) -> list[Event]:
+        """Decode lines; see drivers.codec.Host."""
+        rows, arrival_ns, malformed = self._reader.feed(batch)
+        events: list[Event] = list(malformed)
+        wrong = self._clock.wrong(rows)
+        if wrong.any():
+            events += [Malformed("a counter or time that is none", 0, b"", int(at)) for at in arrival_ns[wrong]]
+            rows, arrival_ns = rows[~wrong], arrival_ns[~wrong]
+        if not len(rows):
+            return events
+        if not self._clock.counts:
+            return events + self._uncounted(rows, arrival_ns)
+        device_ns, counters = self._clock.read(rows)
+        unwrapped = self._unwrap.update(counters, arrival_ns)
+        for incident in unwrapped.incidents:
+            events += self._tell(incident, rows[incident.position], int(arrival_ns[incident.position]))
+        segment, steps = self._clock.segments(unwrapped)
+        for position, detail in steps:
+            events += [CounterReset(s.name, int(arrival_ns[position]), detail) for s in self.streams]
+        keep = unwrapped.kept()
+        for number in np.unique(segment[keep]).tolist():
+            part = keep & (segment == number)
+            stamps = None if device_ns is None else device_ns[part]
+            events += self._samples(rows[part], arrival_ns[part], unwrapped.index[part], number, stamps)
+        return events
+
+    def _tell(self, incident: Incident, row: FloatArray, at_ns: int) -> list[Event]:
+        """Events of the lines' numbers; what was lost shows in each stream's own."""
+        if incident.kind == "repeated":
+            return [Repeated(name, 1, at_ns) for name, cs in self._columns.items() if not np.isnan(row[cs]).all()]
+        if incident.kind == "reset":
+            return [CounterReset(stream.name, at_ns, incident.detail) for stream in self.streams]
+        return [Notice("loss_ambiguous", incident.detail, at_ns)] if incident.kind == "ambiguous" else []
+
+    def _uncounted(self, rows: FloatArray, arrival_ns: IntArray) -> list[Event]:
+        events: list[Event] = []
+        for name, columns in self._columns.items():
+            there = ~np.isnan(rows[:, columns]).all(axis=1)
+            count = int(np.count_nonzero(there))
+            if count:
+                index = self._taken[name] + np.arange(count, dtype=np.int64)
+                self._taken[name] += count
+                values = rows[there][:, columns]
+                events.append(Samples(name, values, index, arrival_ns[there], None, self._uncounted_segment))
+        return events
+
+    def _samples(
+        self, rows: FloatArray, arrival_ns: IntArray, numbers: IntArray, segment: int, device_ns: IntArray | None
+    ) -> list[Event]:
+        if segment != self._segment:
+            self._segment = segment
+            for sparse in self._index.values():
+                sparse.restart()
+        events: list[Event] = []
+        for name, columns in self._columns.items():
+            there = np.flatnonzero(~np.isnan(rows[:, columns]).all(axis=1))
+            if not len(there):
+                continue
+            index, lost = self._index[name].update(numbers[there])
+            at_ns = arrival_ns[there]
+            for k in np.flatnonzero(lost).tolist():
+                count = int(lost[k])
+                events.append(Lost(name, count, int(at_ns[k])) if count > 0 else Reordered(name, 1, int(at_ns[k])))
+            stamps = None if device_ns is None else device_ns[there]
+            events.append(Samples(name, rows[there][:, columns], index, at_ns, stamps, segment))
+        return events
+
+
+class Device:
+    """The board: it prints from the moment it has power, a header first if it prints CSV."""
+
+    gatt: Gatt | None = None
+
+    def __init__(self, settings: Settings) -> None:
+        self.streams = settings.specs()
+        self._settings = settings
+        self._layout = settings.layout()
+        self._cells = settings.cells()
+        self._columns = {name: [self._cells.index(c["name"]) for c in cs] for name, cs in settings.streams().items()}
+        self._fast = next(s.name for s in self.streams if s.rate_hz == settings.row_rate_hz())
+        self.reset()
+
+    def reset(self) -> None:
+        """Power cycle."""
+        self.streaming = True
+        self._next = self._zero = 0
+        self._slow = {s.name: SparseSource() for s in self.streams if s.rate_hz != self._settings.row_rate_hz()}
+        self._header = self._layout.form == "csv" and not self._layout.nmea
+
+    def reset_counter(self) -> None:
+        """The next line has counter 0."""
+        self._zero = self._next
+
+    def receive(self, data: bytes, channel: str = "") -> list[Reply]:
+        """The board does not listen."""
+        return []
+
+    def read(self, channel: str) -> bytes | None:
+        """There is no GATT here."""
+        return None
+
+    def subscribe(self, channel: str, on: bool = True) -> None:
+        """There is no GATT here."""
+
+    def encode(self, blocks: Mapping[str, Block]) -> list[Batch]:
+        """One chunk per row; see drivers.codec.Device."""
+        first = blocks[self._fast]
+        rows = np.full((len(first.index), len(self._cells)), np.nan)
+        for name, columns in self._columns.items():
+            if name in self._slow:
+                fresh, values = self._slow[name].take(blocks[name], first.due_ns)
+                rows[fresh[:, None], np.array(columns)] = values
+            else:
+                rows[:, columns] = blocks[name].values
+        if not len(rows):
+            return []
+        self._number(rows, first)
+        data, ends = write_rows(self._layout, rows)
+        if self._header:
+            self._header, header = False, self._layout.header() + b"\r\n"
+            data, ends = header + data, ends + len(header)
+        return [Batch(data, ends, first.due_ns)]
+
+    def _number(self, rows: FloatArray, first: Block) -> None:
+        settings = self._settings
+        if settings.time_column:
+            unit_ns = UNIT_NS[settings.time_unit]
+            ticks = first.device_ns // unit_ns % 2**32 if settings.time_unit in WRAPS else first.device_ns / unit_ns
+            rows[:, self._cells.index(settings.time_column)] = ticks
+        if settings.counter_column:
+            counter = (first.index - self._zero) % settings.counter_modulus
+            rows[:, self._cells.index(settings.counter_column)] = counter
+        self._next = int(first.index[-1]) + 1
+
+
+def host(settings: Settings) -> Host:
+    """The decoding end."""
+    return Host(settings)
+
+
+def device(settings: Settings) -> Device:
+    """The encoding end."""
+    return Device(settings)
+
+
+def _columns(*names: str, rate_hz: float = 50) -> list[dict[str, Any]]:
+    return [{"name": name, "stream": name, "kind": "raw", "unit": "1", "rate_hz": rate_hz} for name in names]
+
+
+_PLOTTER = "arduino-serial-plotter-webapp, parser run under node"
+_TELEPLOT = "nesnes/teleplot README"
+
+GOLDEN = (
+    Golden(
+        _PLOTTER, b"33,5\n1,2,3\r\n", {"a": [[1.0]], "b": [[2.0]], "c": [[3.0]]},
+        {"columns": _columns("a", "b", "c")},
+    ),
+    Golden(
+        _PLOTTER, b"33 5\n1 2\t3\n", {"a": [[1.0]], "b": [[2.0]], "c": [[3.0]]},
+        {"columns": _columns("a", "b", "c"), "separator": " "},
+    ),
+    Golden(
+        _PLOTTER, b"2\necg:1.5,hr:72\necg:1.5\thr:72 \n", {"ecg": [[1.5], [1.5]], "hr": [[72.0], [72.0]]},
+        {"columns": _columns("ecg", "hr"), "format": "label"},
+    ),
+    Golden(
+        "PulseSensorPlayground, SERIAL_PLOTTER output: BPM, IBI, signal", b"1\n72,833,512\r\n",
+        {"bpm": [[72.0]], "ibi": [[833.0]], "signal": [[512.0]]}, {"columns": _columns("bpm", "ibi", "signal")},
+    ),
+    Golden(
+        _TELEPLOT, b"\n>ecg:12.5\n>ecg:12.5\r\n>ecg:1e-3\n>ecg,plot1:5\n", {"ecg": [[12.5], [12.5], [0.001], [5.0]]},
+        {"columns": _columns("ecg"), "format": "teleplot"},
+    ),
+    Golden(
+        _TELEPLOT, "\n>ecg:1627551892437:-3§mV|g\n".encode(), {"ecg": [[-3.0]]},
+        {"columns": _columns("ecg"), "format": "teleplot", "time_column": "t"},
+    ),
+    Golden(
+        "ArduinoJson, serializeJson(document, Serial)", b'\n{"t":1234,"ecg":1.5}\n', {"ecg": [[1.5]]},
+        {"columns": _columns("ecg"), "format": "jsonl", "time_column": "t"},
+    ),
+)  # fmt: skip
