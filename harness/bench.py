@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,9 +10,11 @@ from typing import Any
 
 from drivers.clock import Clock, Inbox, RealClock, VirtualClock, to_ns
 from drivers.driver import Driver
+from drivers.errors import LinkError
 from drivers.links import make_link
 from drivers.links.memory import MemoryLink
 from drivers.registry import load_sensor, make_settings
+from drivers.types import StreamSpec
 from harness.rig import Rig, SensorEntry
 from harness.rig_file import simulated_spec
 from harness.session import QUANTUM_NS
@@ -45,6 +47,18 @@ class Bench:
     truths: list[Truth] = field(default_factory=list)
     """Complete once the bench is closed."""
     host: dict[str, Any] = field(default_factory=dict)
+    trouble: Callable[[], str] = lambda: ""
+    """Why the sensors cannot go on, or nothing; also after the bench is closed."""
+
+
+def stream_specs(rig: Rig) -> dict[str, StreamSpec]:
+    """``role/stream`` -> what the rig's sensors will send, without opening anything."""
+    specs = {}
+    for role, entry in rig.sensors.items():
+        sensor = load_sensor(entry.sensor)
+        host = sensor.host(make_settings(sensor, entry.settings))
+        specs.update({f"{role}/{spec.name}": spec for spec in host.streams})
+    return specs
 
 
 @contextmanager
@@ -70,23 +84,44 @@ def _virtual(rig: Rig, bench: Bench, clock: VirtualClock) -> Iterator[Bench]:
         peer = build(simulated_spec(entry, rig.seed), subject, bench.start_ns, clock.now_ns())
         sensor = load_sensor(entry.sensor)
         host = sensor.host(make_settings(sensor, entry.settings))
-        bench.drivers[role] = Driver(host, MemoryLink(peer, clock, QUANTUM_NS), name=entry.sensor, key=role, inbox=bench.inbox)
+        link = MemoryLink(peer, clock, QUANTUM_NS)
+        bench.drivers[role] = Driver(host, link, name=entry.sensor, key=role, inbox=bench.inbox)
         peers.append(peer)
     yield bench
     bench.truths += [truth for peer in peers for truth in peer.truths]
 
 
 def _simulated(rig: Rig, bench: Bench) -> Iterator[Bench]:
-    from simulators.serve.process import SimulatorProcess
+    from simulators.serve.process import SimulatorError, SimulatorProcess
 
     specs = [simulated_spec(entry, rig.seed) for entry in rig.sensors.values()]
-    with SimulatorProcess(specs, seed=rig.seed, subject=rig.subject, lead_s=LEAD_S) as process:
-        bench.start_ns = process.start_ns
-        for role, entry in rig.sensors.items():
-            place = process.places[role]
-            _add(bench, entry, place.get("port"), place.get("address"))
-        yield bench
-        ended = process.stop()
+    try:
+        process = SimulatorProcess(specs, seed=rig.seed, subject=rig.subject, lead_s=LEAD_S)
+    except SimulatorError as error:
+        raise LinkError(str(error)) from error
+    died = ""
+
+    def trouble() -> str:
+        nonlocal died
+        try:
+            if not died:
+                process.check()
+        except SimulatorError as error:
+            died = str(error)
+        return died
+
+    bench.trouble = trouble
+    try:
+        with process:
+            bench.start_ns = process.start_ns
+            for role, entry in rig.sensors.items():
+                place = process.places[role]
+                _add(bench, entry, place.get("port"), place.get("address"))
+            yield bench
+            ended = process.stop()
+    except SimulatorError as error:
+        died = str(error)  # the run is judged all the same, as one that says nothing about the sensors
+        return
     bench.truths += ended.truths
     bench.host["sender_lateness_us"] = ended.lateness_us
 

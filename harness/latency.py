@@ -15,6 +15,10 @@ STEPS = (
     ("verdict", "inferred", "judged"),
 )
 """Name of each step with the stages that it lies between."""
+QUEUE = "queue"
+"""The part of decode that a window spent waiting for the windows before it, because those took too long."""
+OWN_STEPS = ("decode", "window", "model", "verdict")
+"""What one window takes of the host, and so what those behind it wait for."""
 
 
 def floor_ms(recording: Recording) -> float:
@@ -64,13 +68,24 @@ def _came_ns(stream: StreamData, due_ns: IntArray) -> IntArray:
 
 
 def step_table(recording: Recording) -> list[dict[str, float | str]]:
-    """Per step: p50, p99 and max in ms over the windows that were judged."""
+    """Per step: p50, p99 and max in ms over the windows that were judged; QUEUE apart from decode."""
     stamps = recording.windows.stamps_ns
     done = stamps[stamps[:, -1] >= 0] if len(stamps) else stamps
+    if not len(done):
+        return []
+    spent = {name: done[:, STAGES.index(stop)] - done[:, STAGES.index(start)] for name, start, stop in STEPS}
+    queued = _queued_ns(done)
+    spent["decode"] = spent["decode"] - queued
     rows: list[dict[str, float | str]] = []
-    for name, start, stop in STEPS:
-        if len(done):
-            spent = (done[:, STAGES.index(stop)] - done[:, STAGES.index(start)]) / 1e6
-            p50, p99 = np.percentile(spent, [50, 99])
-            rows.append({"step": name, "p50_ms": float(p50), "p99_ms": float(p99), "max_ms": float(spent.max())})
+    for name in (STEPS[0][0], QUEUE, *OWN_STEPS):
+        ms = np.asarray(queued if name == QUEUE else spent[name]) / 1e6
+        p50, p99 = np.percentile(ms, [50, 99])
+        rows.append({"step": name, "p50_ms": float(p50), "p99_ms": float(p99), "max_ms": float(ms.max())})
     return rows
+
+
+def _queued_ns(done: IntArray) -> IntArray:
+    """How long each judged window (n, 6) could have gone on but for the one before it."""
+    arrived, decoded = done[:, STAGES.index("arrived")], done[:, STAGES.index("decoded")]
+    before = np.concatenate([arrived[:1], done[:-1, STAGES.index("judged")]])
+    return np.asarray(np.maximum(np.minimum(before, decoded) - arrived, 0), dtype=np.int64)

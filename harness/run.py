@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import platform
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from drivers.clock import RealClock
-from harness.bench import Bench, Mode, open_bench
+from drivers.rawlog import DiskError
+from harness.bench import Bench, Mode, open_bench, stream_specs
 from harness.judge import judge
 from harness.recorder import Recorder
 from harness.recording import Recording
@@ -20,7 +24,7 @@ from harness.report.junit import to_junit
 from harness.rig import Rig
 from harness.session import Progress, Session
 from harness.stage import ModelStage
-from harness.verdict import Verdict, exit_code
+from harness.verdict import EXIT_MEANING, Outcome, Verdict
 
 _PACKAGES = ("spiral-hil", "numpy", "scipy", "torch", "bleak", "pyserial")
 
@@ -36,8 +40,8 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """0 only if every verdict is PASS."""
-        return exit_code(self.verdicts)
+        """0 only if every verdict is PASS; 130 if somebody ended the run."""
+        return int(self.report["outcome"]["exit_code"])
 
 
 def run_rig(
@@ -46,10 +50,15 @@ def run_rig(
     directory: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Result:
-    """Run a rig once. ``directory`` takes the recording and the reports; None keeps all in memory."""
+    """Run a rig once. ``directory`` takes the recording and the reports; None keeps all in memory.
+
+    However the run ends, it ends with verdicts and reports. What keeps it from beginning is raised: ModelError, and
+    LinkError where the simulators cannot be started.
+    """
     wall = RealClock()
     began_utc = wall.utc().isoformat(timespec="seconds")
     stage = ModelStage(rig.model)
+    stage.prepare(stream_specs(rig))  # before simulated sensors boot: they do not wait for a slow model
     with open_bench(rig, mode) as bench:
         specs = {role: driver.streams for role, driver in bench.drivers.items()}
         recorder = Recorder(directory, rig, bench.clock, specs)
@@ -57,31 +66,80 @@ def run_rig(
             driver.link = recorder.tap(role, driver.link)
         session = Session(
             rig, bench.clock, bench.inbox, bench.drivers, recorder, stage, on_progress,
-            begin_ns=bench.start_ns, modelled_ns=round(rig.model.virtual_ms * 1e6),
+            begin_ns=bench.start_ns, modelled_ns=round(rig.model.virtual_ms * 1e6), trouble=bench.trouble,
         )  # fmt: skip
-        session.run()
+        with _signals_end(session) as received:
+            session.run()
         stamp_errors = _stamp_errors(bench)
-    recorder.truth(bench.truths)
+    with suppress(DiskError):  # which the recorder remembers
+        recorder.truth(bench.truths)
     host = {"utc": began_utc, **_versions(), **stage.host, **bench.host, **stamp_errors}
     recording = recorder.finish(
         start_ns=session.start_ns,
-        stop_ns=min(session.stop_ns, bench.clock.now_ns()),
+        stop_ns=session.stop_ns,
         meta=_facts(session, mode, stage),
-        host=host,
-        errors=session.errors(),
-        interrupted=session.interrupted,
+        host={**host, "crash": session.crash} if session.crash else host,
+        errors=stage.errors(),
+        interrupted=session.interrupted or bench.trouble(),
     )
-    return conclude(recording, directory)
+    return conclude(recording, directory, ended_by_hand=bool(received))
 
 
-def conclude(recording: Recording, directory: Path | None) -> Result:
-    """Judge a recording and write its reports beside it."""
+@contextmanager
+def _signals_end(session: Session) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM end the session in order, a second one at once; yields the list of those that came.
+
+    Outside the main thread signals cannot be caught, and one that this process was told to ignore stays ignored.
+    """
+    received: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        received.append(number)
+        session.stop("interrupted by the user" if number == signal.SIGINT else "ended by SIGTERM")
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                previous[number] = signal.signal(number, end)
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def conclude(recording: Recording, directory: Path | None, ended_by_hand: bool = False) -> Result:
+    """Judge a recording and write its reports beside it. A report that cannot be written makes the run INVALID."""
     verdicts = judge(recording)
-    report = document(recording, verdicts)
+    report = _report(recording, verdicts, ended_by_hand)
     if directory is not None:
-        (directory / "report.json").write_text(to_json(report), encoding="utf-8")
-        (directory / "junit.xml").write_text(to_junit(report, verdicts), encoding="utf-8")
+        try:
+            _write(directory / "report.json", to_json(report))
+            _write(directory / "junit.xml", to_junit(report, verdicts))
+        except OSError as error:
+            reason = f"the report could not be written to {directory}: {error.strerror or error}; free some space"
+            verdicts.append(Verdict("run", "report", Outcome.INVALID, reason))
+            report = _report(recording, verdicts, ended_by_hand)
     return Result(recording, verdicts, report, directory)
+
+
+def _report(recording: Recording, verdicts: Sequence[Verdict], ended_by_hand: bool) -> dict[str, Any]:
+    report = document(recording, verdicts)
+    if ended_by_hand:
+        report["outcome"] = {"exit_code": 130, "meaning": EXIT_MEANING[130]}
+    return report
+
+
+def _write(path: Path, text: str) -> None:
+    """All of the text or no file."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _facts(session: Session, mode: Mode, stage: ModelStage) -> dict[str, Any]:

@@ -7,6 +7,7 @@ virtual time (the inbox pops simulated chunks; windows are inferred in batches, 
 from __future__ import annotations
 
 import itertools
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -17,8 +18,8 @@ from drivers.clock import Clock, Inbox, VirtualClock, to_ns
 from drivers.driver import Driver
 from drivers.errors import SensorError
 from drivers.quality import scores, window_s
-from drivers.types import Batch, Event, FloatArray, IntArray, LinkDown, LinkItem, Notice, Samples
-from harness.model.errors import ModelFault
+from drivers.rawlog import DiskError
+from drivers.types import Batch, Event, FloatArray, IntArray, LinkDown, LinkItem, LinkUp, Notice, Samples
 from harness.recorder import Recorder
 from harness.rig import Rig
 from harness.track import Track
@@ -27,18 +28,20 @@ from harness.windowing import Closing, Schedule, close_windows, waits_for
 QUALITY_EVERY_NS = 1_000_000_000
 QUANTUM_NS = 10_000_000_000
 """Virtual time comes in so large portions: fewer, larger batches."""
+TROUBLE_EVERY_NS = 1_000_000_000
 _TICK_NS = 50_000_000
 _TALK_NS = 20_000_000
 """Virtual time: how finely time passes while a sensor is being started."""
 
 
 class Stage(Protocol):
-    """What the session knows of a model: arrays in, outputs and errors out."""
+    """What the session knows of a model: arrays in, outputs out, and never an exception for what the model does."""
 
     outputs: int
+    """Columns of what infer() returns; 0 as long as the model has returned nothing usable."""
 
-    def prepare(self, tracks: Mapping[str, Track]) -> None:
-        """Wire streams (``role/stream``) to the model's inputs and warm up; ModelError if that cannot be."""
+    def attach(self, tracks: Mapping[str, Track]) -> None:
+        """``role/stream`` -> where its samples will be."""
 
     def gather(
         self, due_ns: IntArray, quality: Mapping[str, FloatArray], closed_ns: IntArray, late: IntArray
@@ -47,7 +50,7 @@ class Stage(Protocol):
         samples that arrived after a window closed are not seen."""
 
     def infer(self, inputs: object) -> FloatArray:
-        """(w, outputs). ModelFault if the model raises or returns what it must not."""
+        """(w, outputs), at least one column; NaN rows for windows that the model failed on."""
 
 
 @dataclass
@@ -86,10 +89,14 @@ class Session:
     """When the run shall begin, if that is known beforehand; otherwise as soon as everything is connected."""
     modelled_ns: int = 0
     """Virtual time: the model time that is assumed for each window."""
+    trouble: Callable[[], str] = lambda: ""
+    """Asked once a second: why the run cannot go on, or nothing."""
     roles: dict[str, _Role] = field(default_factory=dict)
     connect_errors: dict[str, str] = field(default_factory=dict)
-    model_errors: dict[str, int] = field(default_factory=dict)
     interrupted: str = ""
+    """Why the run ended before its time."""
+    crash: str = ""
+    """Traceback, if it was the harness that failed."""
 
     def __post_init__(self) -> None:
         for role, driver in self.drivers.items():
@@ -106,30 +113,54 @@ class Session:
         self._next_window = 0
         self._worst_ns = 0
         self._busy_until_ns = 0
+        self._asked_ns = self.start_ns
+        self._held: list[tuple[IntArray, IntArray, FloatArray]] = []
+        self.stage.attach(tracks)
 
     # --- the run ------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Stream for the rig's duration; afterwards everything is in the recorder."""
+        """Stream for the rig's duration; afterwards everything is in the recorder, however the run ended."""
         try:
-            self.stage.prepare(self.tracks)
             if self._connect():
                 self._stream()
         except KeyboardInterrupt:
-            self.interrupted = "interrupted by the user"
+            self.stop("interrupted by the user")
+        except DiskError:
+            pass  # the recorder keeps the reason, and goes on in memory
+        except Exception as error:  # noqa: BLE001  a fault of the harness must not cost what was received
+            self.crash = traceback.format_exc()
+            self.stop(f"the harness itself failed: {type(error).__name__}: {error}")
         finally:
+            self.stop_ns = min(self.stop_ns, self.clock.now_ns())
             for role in self.roles.values():
                 role.driver.close()
 
+    def stop(self, reason: str) -> None:
+        """End the run before its time, in order; the first reason counts. A signal handler may call this."""
+        self.interrupted = self.interrupted or reason
+
+    def _going(self) -> bool:
+        """Nothing speaks against going on."""
+        now_ns = self.clock.now_ns()
+        if now_ns - self._asked_ns >= TROUBLE_EVERY_NS:
+            self._asked_ns = now_ns
+            trouble = self.trouble()
+            if trouble:
+                self.stop(trouble)
+        return not self.interrupted
+
     def _connect(self) -> bool:
         started_ns = self.clock.now_ns()
+        if isinstance(self.clock, VirtualClock):  # links plan their next portion ahead, so they must know it now
+            self.clock.checkpoint_ns = (self.begin_ns or started_ns) + to_ns(self.rig.duration_s)
         for name, role in self.roles.items():
             try:
                 role.driver.begin()
             except SensorError as error:
                 self.connect_errors[name] = f"{type(error).__name__}: {error}"
         while not all(role.driver.streaming or name in self.connect_errors for name, role in self.roles.items()):
-            if self.connect_errors:
+            if self.connect_errors or not self._going():
                 break
             got = self.inbox.get(self.clock.now_ns() + _TICK_NS)
             if got is not None:
@@ -138,12 +169,14 @@ class Session:
                     self.connect_errors[got[0]] = f"LinkLost: the link went down while connecting: {got[1].reason}"
             self._tick(connecting=True)
             self._show(f"connecting, {(self.clock.now_ns() - started_ns) / 1e9:.0f} s")
-        return not self.connect_errors
+        return not self.connect_errors and not self.interrupted
 
     def _stream(self) -> None:
         start_ns = max(self.clock.now_ns(), self.begin_ns or 0)
-        while (got := self.inbox.get(start_ns)) is not None:  # history, for windows that reach back
-            self._take(*got)
+        while self.clock.now_ns() < start_ns and self._going():  # history, for windows that reach back
+            self._take_all(min(start_ns, self.clock.now_ns() + _TICK_NS))
+        if not self._going():
+            return
         self.start_ns, self.stop_ns = start_ns, start_ns + to_ns(self.rig.duration_s)
         self.schedule = Schedule.of(self.rig.window, start_ns, self.stop_ns)
         self.recorder.start(start_ns, self.waited)
@@ -152,32 +185,29 @@ class Session:
             self._virtual_loop()
         else:
             self._real_loop()
+        if self.interrupted:
+            self.stop_ns = min(self.stop_ns, self.clock.now_ns())
+            self.schedule = Schedule.of(self.rig.window, start_ns, self.stop_ns)
         self._close_windows()
         self._give_up_windows()
 
     def _real_loop(self) -> None:
-        while self.clock.now_ns() < self.stop_ns:
-            got = self.inbox.get(self._deadline_ns())
-            if got is not None:
-                self._take(*got)
+        while self.clock.now_ns() < self.stop_ns and self._going():
+            self._take_all(self._deadline_ns())
             self._tick()
             if self._close_windows():
                 self._score()
             self.recorder.tick(self.clock.now_ns())
             self._show()
-        while (got := self.inbox.get(self.stop_ns)) is not None:
-            self._take(*got)
+        self._take_all(self.clock.now_ns())
 
     def _virtual_loop(self) -> None:
         """Links deliver by the quantum, so only at whole quanta is everything here that windows may see."""
-        while self.clock.now_ns() < self.stop_ns:
+        while self.clock.now_ns() < self.stop_ns and self._going():
             whole_ns = min((self.clock.now_ns() // QUANTUM_NS + 1) * QUANTUM_NS, self.stop_ns)
             while self.clock.now_ns() < whole_ns:
                 talking = any(not role.driver.streaming for role in self.roles.values())
-                got = self.inbox.get(min(whole_ns, self.clock.now_ns() + _TALK_NS) if talking else whole_ns)
-                while got is not None:
-                    self._take(*got)
-                    got = self.inbox.get(self.clock.now_ns())
+                self._take_all(min(whole_ns, self.clock.now_ns() + _TALK_NS) if talking else whole_ns)
                 self._tick()
             self._close_windows()
             self.recorder.tick(self.clock.now_ns())
@@ -190,7 +220,8 @@ class Session:
             stamps = np.full((len(due), 6), -1, dtype=np.int64)
             stamps[:, 0] = due
             late = np.zeros((len(due), len(self.waited)), dtype=np.int64)
-            self.recorder.windows(stamps, late, np.full((len(due), self.stage.outputs), np.nan))
+            self._held.append((stamps, late, np.full((len(due), 1), np.nan)))
+        self._record_windows(self.stage.outputs or 1)
 
     def _deadline_ns(self) -> int:
         now = self.clock.now_ns()
@@ -199,6 +230,20 @@ class Session:
         return min(max(waiting, now), now + _TICK_NS, self.stop_ns)
 
     # --- what arrives -------------------------------------------------------------------------
+
+    def _take_all(self, deadline_ns: int) -> None:
+        """What waits, or else the first that arrives until the deadline.
+
+        In real time no more than that, however fast it comes: windows must get their turn.
+        """
+        got = self.inbox.get(deadline_ns)
+        left = self.inbox.depth()
+        while got is not None:
+            self._take(*got)
+            if not left and not self.clock.virtual:
+                return
+            left -= 1
+            got = self.inbox.get(self.clock.now_ns())
 
     def _take(self, name: str, item: LinkItem) -> None:
         role = self.roles[name]
@@ -216,8 +261,8 @@ class Session:
                 self.recorder.samples(name, event, times_ns)
             else:
                 self.recorder.event(name, event)
-                if isinstance(event, LinkDown):
-                    role.problem = f"{name}: {event.reason}"
+                if isinstance(event, LinkDown | LinkUp):
+                    role.problem = f"{name}: {event.reason}" if isinstance(event, LinkDown) else ""
 
     def _tick(self, connecting: bool = False) -> None:
         for name, role in self.roles.items():
@@ -230,10 +275,6 @@ class Session:
                     role.problem = f"{name}: {error}"
                     self.recorder.event(name, Notice("reconnect_failed", str(error), self.clock.now_ns()))
                     role.driver.give_up()
-
-    def errors(self) -> tuple[str, ...]:
-        """What the model did wrong, each kind once with the number of windows that it cost."""
-        return tuple(f"{text} ({count} windows)" for text, count in self.model_errors.items())
 
     # --- windows ------------------------------------------------------------------------------
 
@@ -249,7 +290,7 @@ class Session:
         quality = self._quality_then(closing.due_ns) if self.clock.virtual else self.quality
         inputs = self.stage.gather(closing.due_ns, quality, closing.closed_ns, closing.late)
         windowed_ns = self.clock.now_ns()
-        outputs = self._infer(inputs, len(closing.due_ns))
+        outputs = self.stage.infer(inputs)
         inferred_ns = self.clock.now_ns()
         stamps = np.full((len(closing.due_ns), 6), -1, dtype=np.int64)
         stamps[:, 0], stamps[:, 1] = closing.due_ns, closing.closed_ns
@@ -262,8 +303,16 @@ class Session:
         stamps[~produced, 4:] = -1
         if produced.any():
             self._worst_ns = max(self._worst_ns, int((stamps[produced, 5] - stamps[produced, 0]).max()))
-        self.recorder.windows(stamps, closing.late, outputs)
+        self._held.append((stamps, closing.late, outputs))
+        self._record_windows(self.stage.outputs)
         return True
+
+    def _record_windows(self, columns: int) -> None:
+        """What is held goes on record as soon as it is known how many outputs the model has."""
+        held, self._held = (self._held, []) if columns else ([], self._held)
+        for stamps, late, outputs in held:
+            full = outputs if outputs.shape[1] == columns else np.full((len(outputs), columns), np.nan)
+            self.recorder.windows(stamps, late, full)
 
     def _service(self, closed_ns: IntArray) -> IntArray:
         """Virtual time: a server that takes ``modelled_ns`` per window, one after the other."""
@@ -272,13 +321,6 @@ class Session:
             self._busy_until_ns = max(closed, self._busy_until_ns) + self.modelled_ns
             done[number] = self._busy_until_ns
         return done
-
-    def _infer(self, inputs: object, count: int) -> FloatArray:
-        try:
-            return self.stage.infer(inputs)
-        except ModelFault as fault:
-            self.model_errors[str(fault)] = self.model_errors.get(str(fault), 0) + count
-            return np.full((count, self.stage.outputs), np.nan)
 
     # --- beside the windows -------------------------------------------------------------------
 

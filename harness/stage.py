@@ -1,4 +1,4 @@
-"""The model as a stage of a session: streams wired to its inputs, windows in, outputs out."""
+"""The model as a stage of a session: streams wired to its inputs, windows in, outputs out, faults counted."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from drivers.types import FloatArray, IntArray
-from harness.model.errors import WiringError
+from drivers.types import FloatArray, IntArray, StreamSpec
+from harness.model.errors import ModelFault, WiringError
 from harness.model.inputs import Float32Array, InputSpec, cut_windows, unit_scale
 from harness.rig import ModelEntry
 from harness.track import Track
 
 WARM_UP = 20
+MOST_FAULTS = 8
+"""Kinds of fault that are told apart: a message with a number in it would be a new kind for every window."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +32,11 @@ class Wire:
 
 @dataclass
 class ModelStage:
-    """Loads the rig's model, and runs it with the quality of what it is given."""
+    """Loads the rig's model, runs it with the quality of what it is given, and keeps count of its faults."""
 
     entry: ModelEntry
     outputs: int = 0
+    """0 as long as the model has returned nothing usable."""
     wires: list[Wire] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     """What the model is: name, sha256 of its weights, parameters, wiring."""
@@ -41,21 +44,29 @@ class ModelStage:
     """How fast it warmed up on this machine."""
     warm_p50_ms: float = 0.0
     _tracks: Mapping[str, Track] = field(default_factory=dict)
+    _faults: dict[str, int] = field(default_factory=dict)
 
-    def prepare(self, tracks: Mapping[str, Track]) -> None:
-        """Load, wire and warm up; ModelError names what does not fit."""
+    def prepare(self, streams: Mapping[str, StreamSpec]) -> None:
+        """Load the model, wire ``role/stream`` to its inputs and warm up.
+
+        ModelError if it cannot be loaded, wired or run here. A model that faults in its warm-up is a finding
+        about the model, and the run will show the rest of it.
+        """
         from harness.model import freeze_garbage, load_model, make_engine, warm_up
 
-        self._tracks = tracks
         model = load_model(self.entry)
-        self.wires = wire(self.entry, model.inputs, tracks)
+        self.wires = wire(self.entry, model.inputs, streams)
         self._engine = make_engine(self.entry, model)
         sample, quality = self._example()
-        warm = warm_up(self._engine, sample, quality, WARM_UP)
+        try:
+            warm = warm_up(self._engine, sample, quality, WARM_UP)
+        except ModelFault as fault:
+            self._faults[f"in the warm-up, on windows of zeros: {fault}"] = 0
+        else:
+            self.outputs = warm.outputs
+            self.host = {"model_warm_up": {"n": warm.n, "first_ms": warm.first_ms, "p50_ms": warm.p50_ms}}
+            self.warm_p50_ms = warm.p50_ms
         freeze_garbage()
-        self.outputs = warm.outputs
-        self.host = {"model_warm_up": {"n": warm.n, "first_ms": warm.first_ms, "p50_ms": warm.p50_ms}}
-        self.warm_p50_ms = warm.p50_ms
         self.facts = {
             "model": model.name,
             "model_sha256": model.sha256,
@@ -63,6 +74,10 @@ class ModelStage:
             "model_engine": self.entry.engine,
             "model_inputs": {w.spec.modality: w.stream for w in self.wires},
         }
+
+    def attach(self, tracks: Mapping[str, Track]) -> None:
+        """Where the samples of each ``role/stream`` will be."""
+        self._tracks = tracks
 
     def _example(self) -> tuple[dict[str, Float32Array], dict[str, Float32Array]]:
         shapes = {w.spec.modality: (1, w.spec.channels, w.spec.length) for w in self.wires}
@@ -86,29 +101,52 @@ class ModelStage:
         return inputs, scores
 
     def infer(self, inputs: Any) -> FloatArray:
-        """(w, outputs); ModelFault."""
+        """(w, outputs), at least one column; NaN rows for the windows that the model failed on, and only for those."""
         windows, scores = inputs
-        return np.asarray(self._engine.infer(windows, scores), dtype=np.float64)
+        count = len(next(iter(scores.values())))
+        try:
+            found = np.asarray(self._engine.infer(windows, scores), dtype=np.float64)
+        except ModelFault as fault:
+            if count == 1:
+                self._count(str(fault))
+                return np.full((1, self.outputs or 1), np.nan)
+            rows = [self.infer((_row(windows, number), _row(scores, number))) for number in range(count)]
+            width = self.outputs or 1  # rows from before the first usable output were made without knowing it
+            return np.concatenate([row if row.shape[1] == width else np.full((1, width), np.nan) for row in rows])
+        self.outputs = found.shape[1]
+        return found
+
+    def _count(self, fault: str) -> None:
+        kind = fault if fault in self._faults or len(self._faults) < MOST_FAULTS else "faults of other kinds"
+        self._faults[kind] = self._faults.get(kind, 0) + 1
+
+    def errors(self) -> tuple[str, ...]:
+        """What the model did wrong, each kind once with the number of windows that it cost."""
+        return tuple(f"{text} ({count} windows)" if count else text for text, count in self._faults.items())
 
 
-def wire(entry: ModelEntry, specs: Mapping[str, InputSpec], tracks: Mapping[str, Track]) -> list[Wire]:
+def _row(arrays: Mapping[str, Float32Array], number: int) -> dict[str, Float32Array]:
+    return {name: array[number : number + 1] for name, array in arrays.items()}
+
+
+def wire(entry: ModelEntry, specs: Mapping[str, InputSpec], streams: Mapping[str, StreamSpec]) -> list[Wire]:
     """Each modality gets the stream that the rig names, or the first one of its kind; WiringError if none fits."""
     wires = []
     for modality, spec in specs.items():
         given = entry.inputs.get(modality)
-        key = given["stream"] if given else next((k for k, t in tracks.items() if t.spec.kind == modality), None)
+        key = given["stream"] if given else next((k for k, s in streams.items() if s.kind == modality), None)
         if key is None:
             continue
-        if key not in tracks:
-            known = ", ".join(tracks)
+        if key not in streams:
+            known = ", ".join(streams)
             raise WiringError(f"model.inputs.{modality}.stream: no stream {key!r} in this rig, which has {known}")
         channels = tuple(given["channels"]) if given and given.get("channels") else None
-        count = len(tracks[key].spec.channels)
+        count = len(streams[key].channels)
         if channels and max(channels) >= count:
             text = f"{key} has channels 0 to {count - 1}, found {channels}"
             raise WiringError(f"model.inputs.{modality}.channels: {text}")
-        wires.append(Wire(spec, key, channels, unit_scale(tracks[key].spec.unit, spec.unit)))
+        wires.append(Wire(spec, key, channels, unit_scale(streams[key].unit, spec.unit)))
     if not wires:
-        kinds = ", ".join(f"{key} ({track.spec.kind})" for key, track in tracks.items())
+        kinds = ", ".join(f"{key} ({stream.kind})" for key, stream in streams.items())
         raise WiringError(f"no stream of this rig fits an input of the model ({', '.join(specs)}); it has {kinds}")
     return wires

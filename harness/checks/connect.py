@@ -9,6 +9,7 @@ from harness.recording import Recording
 from harness.verdict import Outcome, Verdict
 
 NAME = "connect"
+_FAILED = ("HandshakeError", "AttError", "LinkLost")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
     """One verdict per role.
 
     A link that cannot be opened says that the rig is broken (INVALID); a device that is there and does
-    not answer, or answers with something else, has failed (FAIL).
+    not answer, refuses, answers with something else or goes away while connecting has failed (FAIL).
     """
     errors = dict(recording.meta.get("connect_errors", {}))
     return [_role(recording, role, errors) for role in recording.rig.sensors]
@@ -32,7 +33,7 @@ def _role(recording: Recording, role: str, errors: dict[str, str]) -> Verdict:
     sensor = recording.rig.sensors[role].sensor
     error = errors.get(role)
     if error is not None:
-        outcome = Outcome.FAIL if error.startswith("HandshakeError") else Outcome.INVALID
+        outcome = Outcome.FAIL if error.startswith(_FAILED) else Outcome.INVALID
         return Verdict(NAME, role, outcome, error.split(": ", 1)[-1], "samples", 0.0, "samples", None, 0)
     if errors:
         others = ", ".join(sorted(errors))
@@ -41,6 +42,9 @@ def _role(recording: Recording, role: str, errors: dict[str, str]) -> Verdict:
     if total:
         reason = f"{sensor} delivered {total} samples"
         return Verdict(NAME, role, Outcome.PASS, reason, "samples", float(total), "samples", 1.0, total)
+    if recording.interrupted:
+        reason = f"the run ended before {sensor} had delivered anything"
+        return Verdict(NAME, role, Outcome.NOT_RUN, reason, "samples", 0.0, "samples", None, 0)
     return Verdict(NAME, role, Outcome.FAIL, _silence(recording, role, sensor), "samples", 0.0, "samples", 1.0, 0)
 
 

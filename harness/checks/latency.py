@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.latency import latencies_ms, step_table
+from harness.latency import OWN_STEPS, QUEUE, latencies_ms, step_table
 from harness.recording import Recording
 from harness.statistics import judge_share, needed_for_quantile, quantile_bounds
 from harness.verdict import Outcome, Verdict
@@ -31,9 +31,14 @@ class LIMITS:
 
 
 def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
-    """One verdict for the rig: the quantile's upper bound by order statistics against the limit."""
+    """One verdict for the rig: the quantile's upper bound by order statistics against the limit.
+
+    In virtual time a model that alone takes longer than the limit fails, whatever time was assumed for it.
+    """
     spent = latencies_ms(recording)
     n, percent = len(spent), f"p{100 * limits.quantile:g}"
+    if _too_slow(recording, limits):
+        return [_slow(limits, n, percent)]
     if n == 0:
         need = recording.rig.window.fill_s + (recording.rig.window.wait_ms + recording.rig.window.grace_ms) / 1000
         reason = f"no window was due: a run must last longer than {need:g} s"
@@ -48,6 +53,23 @@ def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
             bounds.value, "ms", limits.max_ms, n, bounds.low, bounds.high, limits.confidence,
         )
     ]  # fmt: skip
+
+
+def _too_slow(recording: Recording, limits: LIMITS) -> bool:
+    """In virtual time: the median of the model's warm-up on this machine is above the limit."""
+    if recording.meta.get("mode") != "virtual":
+        return False
+    measured = recording.host.get("model_warm_up", {}).get("p50_ms")
+    return bool(recording.meta.get("model_too_slow")) if measured is None else measured > limits.max_ms
+
+
+def _slow(limits: LIMITS, n: int, percent: str) -> Verdict:
+    """Without the measured time, which is of this machine and moment: two virtual runs give the same verdict."""
+    reason = (
+        f"'model' alone takes longer than {limits.max_ms:g} ms a window, by the median of its warm-up on this machine "
+        "(model_warm_up in the report), whatever is assumed in virtual time: take a smaller model or a faster engine"
+    )
+    return Verdict(NAME, "rig", Outcome.FAIL, reason, f"{percent} latency", None, "ms", limits.max_ms, n)
 
 
 def _reason(recording: Recording, limits: LIMITS, spent: np.typing.NDArray[np.float64], misses: int, o: Outcome) -> str:
@@ -73,6 +95,12 @@ def _blame(recording: Recording) -> str:
     if not rows:
         return "no window was judged at all"
     worst = max(rows, key=lambda row: float(row["p99_ms"]))
+    if worst["step"] == QUEUE:
+        busy = max((row for row in rows if row["step"] in OWN_STEPS), key=lambda row: float(row["p50_ms"]))
+        return (
+            f"most of the time went into waiting for {busy['step']!r} of the windows before: it takes "
+            f"{busy['p50_ms']:.0f} ms (median), and a window is due every {recording.rig.window.hop_ms:g} ms"
+        )
     if len(late) and late.max() > 0 and worst["step"] == "link and wait":
         return (
             f"the samples of {windows.waited_for[int(late.argmax())]} were late for {int(late.max())} windows: "

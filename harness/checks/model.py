@@ -20,14 +20,15 @@ class LIMITS:
 def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
     """One verdict for the rig: the number of windows that came back without a usable output."""
     windows = recording.windows
-    n = len(windows.stamps_ns)
-    if n == 0:
-        return [Verdict(NAME, "rig", Outcome.NOT_RUN, "no window was due", "failed windows", None, "windows", 0.0)]
     asked = windows.stamps_ns[:, STAGES.index("windowed")] >= 0  # the others never got to the model
+    n = int(np.count_nonzero(asked))
     bad = int(np.count_nonzero(asked & ~np.isfinite(windows.outputs).all(axis=1)))
+    if not n and not windows.errors:
+        reason = f"none of {len(asked)} windows came to the model" if len(asked) else "no window was due"
+        return [Verdict(NAME, "rig", Outcome.NOT_RUN, reason, "failed windows", None, "windows", 0.0)]
     if not bad and not windows.errors:
         reason = f"{n} windows, every output finite"
         return [Verdict(NAME, "rig", Outcome.PASS, reason, "failed windows", 0.0, "windows", 0.0, n)]
     detail = "; ".join(windows.errors) or "outputs hold NaN or Inf"
-    reason = f"{bad} of {n} windows came back without a usable output: {detail}"
+    reason = f"{bad} of {n} windows came back without a usable output; {detail}"
     return [Verdict(NAME, "rig", Outcome.FAIL, reason, "failed windows", float(bad), "windows", 0.0, n)]

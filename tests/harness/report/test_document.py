@@ -17,7 +17,8 @@ def test_the_report_carries_outcome_verdicts_streams_and_steps(a_recording):
     assert report["streams"][0] | {"kind": "", "unit": ""} == {
         "stream": "chest/ecg", "kind": "", "unit": "", "rate_hz": 250.0, "received": 7500, "lost": 0, "exact": True,
     }  # fmt: skip
-    assert [row["step"] for row in report["latency_steps"]] == ["link and wait", "decode", "window", "model", "verdict"]
+    steps = ["link and wait", "queue", "decode", "window", "model", "verdict"]
+    assert [row["step"] for row in report["latency_steps"]] == steps
 
 
 def test_infinite_and_missing_numbers_become_null(a_recording, some_windows):
