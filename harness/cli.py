@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         err.print(f"{label}{error}", style="red", markup=False, highlight=False, soft_wrap=True)
         broken = isinstance(error, LinkError | OSError) and not isinstance(error, UnknownSensor | FileNotFoundError)
         return 3 if broken else 2
+    except Exception:  # noqa: BLE001  Python's own exit status for a defect is 1, which would read as a sensor's failure
+        err.print_exception()
+        return 3
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from harness.session import Progress as Step
-from harness.verdict import EXIT_MEANING, Outcome, Verdict, exit_code
+from harness.verdict import Outcome, Verdict
 
 _COLOUR = {
     Outcome.PASS: "green",
@@ -45,10 +45,10 @@ def show_report(console: Console, report: dict[str, Any], verdicts: Sequence[Ver
             head = f"[{colour}]{verdict.outcome}[/{colour}] {escape(verdict.check)} {escape(verdict.subject)}"
             console.print(f"{head}: {escape(verdict.reason)}", highlight=False)
     _show_steps(console, report)
-    code = exit_code(verdicts)
+    code, meaning = report["outcome"]["exit_code"], report["outcome"]["meaning"]
     counts = ", ".join(f"{n} {o}" for o in Outcome if (n := sum(v.outcome is o for v in verdicts)))
     colour = "green" if code == 0 else "bold red"
-    console.print(f"[{colour}]{counts or 'no verdict'}: exit {code}, {EXIT_MEANING[code]}[/{colour}]")
+    console.print(f"[{colour}]{counts or 'no verdict'}: exit {code}, {meaning}[/{colour}]")
 
 
 def _row(verdict: Verdict) -> tuple[str, ...]:
