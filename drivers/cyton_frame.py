@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from drivers.counter import steps_from
 from drivers.cyton_board import RATE_HZ
 from drivers.framing import Bytes
 from drivers.types import FloatArray, IntArray
@@ -25,7 +26,7 @@ _CLOCK_STEP_MS = 50
 
 def plain_axes(frames: Bytes) -> tuple[IntArray, FloatArray]:
     """Rows that carry a fresh accelerometer sample, (m,), and it in g, (m, 3): zeros are none."""
-    rows = np.flatnonzero(frames[:, 26:32].any(axis=1) & (frames[:, -1] == ACCEL))
+    rows = (frames[:, 26:32].any(axis=1) & (frames[:, -1] == ACCEL)).nonzero()[0]
     return rows, np.ascontiguousarray(frames[rows, 26:32]).view(">i2").astype(np.float64) * G_PER_COUNT
 
 
@@ -64,10 +65,10 @@ class BoardClock:
         stamped = frames[:, -1] >= FIRST_STAMPED
         raw = np.ascontiguousarray(frames[:, 28:32]).view(">u4")[:, 0].astype(np.int64)
         number, part, ms, was = self._last or (int(index[0]), int(segment[0]), int(raw[0]), bool(stamped[0]))
-        moved = (np.diff(raw, prepend=ms) + 2**31) % 2**32 - 2**31
+        moved = (steps_from(ms, raw) + 2**31) % 2**32 - 2**31
         unwrapped = ms + np.cumsum(moved)
-        excess = moved - np.diff(index, prepend=number) * (1000 / RATE_HZ)
-        same = stamped & np.concatenate([[was], stamped[:-1]]) & (np.diff(segment, prepend=part) == 0)
+        excess = moved - steps_from(number, index) * (1000 / RATE_HZ)
+        same = stamped & np.concatenate([[was], stamped[:-1]]) & (steps_from(part, segment) == 0)
         steps = [
             (k, f"the board's clock jumped by {excess[k]:.0f} ms")
             for k in np.flatnonzero(same & (np.abs(excess) > _CLOCK_STEP_MS)).tolist()

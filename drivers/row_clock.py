@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.counter import EARLY_NS, Unwrapped
+from drivers.counter import EARLY_NS, Unwrapped, steps_from
 from drivers.types import FloatArray, IntArray
 
 NO_WRAP = 1 << 40
@@ -56,7 +56,7 @@ class RowClock:
             raw = whole.astype(np.int64) * self._unit_ns + np.rint((ticks - whole) * self._unit_ns).astype(np.int64)
             first = int(raw[0])
             was, unwrapped, number = self._last or (first, first, round(first * 1e-9 * self._rate_hz))
-            moved = np.diff(raw, prepend=was)
+            moved = steps_from(was, raw)
             if self._wrap_ns:
                 moved = (moved + self._wrap_ns // 2) % self._wrap_ns - self._wrap_ns // 2
             device_ns = unwrapped + np.cumsum(moved)
@@ -74,8 +74,8 @@ class RowClock:
         if self._time_cell is None or self._counter_cell is None:
             return segment, []
         index, part = self._before or (int(unwrapped.index[0]), int(unwrapped.segment[0]))
-        excess_ns = self._moved - np.diff(unwrapped.index, prepend=index) * (1e9 / self._rate_hz)
-        same = np.diff(unwrapped.segment, prepend=part) == 0
+        excess_ns = self._moved - steps_from(index, unwrapped.index) * (1e9 / self._rate_hz)
+        same = steps_from(part, unwrapped.segment) == 0
         jumped = np.flatnonzero(same & (np.abs(excess_ns) > EARLY_NS + _RATE_ERROR * np.abs(self._moved)))
         for position in jumped.tolist():
             segment[position:] += 1

@@ -18,8 +18,10 @@ WRAPS = ("ms", "us")
 _FORMS = ("csv", "label", "teleplot", "jsonl")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
 _COLUMN_KEYS = ("name", "stream", "kind", "unit", "rate_hz", "lsb", "low", "high")
-DEFAULT: Mapping[str, str | float | None] = {"name": "ecg", "stream": "ecg", "kind": "ecg", "unit": "mV", "rate_hz": 250.0,
-            "lsb": 0.001, "low": -5.0, "high": 5.0}  # fmt: skip
+DEFAULT: Mapping[str, str | float | None] = {
+    "name": "ecg", "stream": "ecg", "kind": "ecg", "unit": "mV", "rate_hz": 250.0,
+    "lsb": 0.001, "low": -5.0, "high": 5.0,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
 from drivers import cyton_frame as wire
 from drivers.codec import Block, Expect, Gatt, Golden, Pause, Reply, Steps, Write
-from drivers.counter import CounterUnwrapper, Incident, SparseIndex
+from drivers.counter import CounterUnwrapper, Incident, SparseIndex, spans
 from drivers.cyton_board import CHANNELS, FULL_COUNT, GAINS, RATE_HZ, CytonBoard, microvolts_per_count
 from drivers.errors import HandshakeError, SettingError
 from drivers.framing import Bytes, SyncedFrames, int24_be, to_int24_be
@@ -159,11 +158,9 @@ class Host:
                 segment[position:] += 1
                 events += [CounterReset(s.name, int(arrival_ns[position]), detail) for s in self.streams]
             self._clock_segment += len(steps)
-        edges = [0, *(np.flatnonzero(np.diff(segment)) + 1).tolist(), len(frames)]
-        for a, b in pairwise(edges):
-            if a < b:
-                stamps = None if milliseconds is None else milliseconds[a:b] * 1_000_000
-                events += self._samples(frames[a:b], arrival_ns[a:b], index[a:b], int(segment[a]), stamps)
+        for a, b in spans(segment):
+            stamps = None if milliseconds is None else milliseconds[a:b] * 1_000_000
+            events += self._samples(frames[a:b], arrival_ns[a:b], index[a:b], int(segment[a]), stamps)
         return events
 
     def _tell(self, incident: Incident, at_ns: int, with_accel: bool) -> list[Event]:

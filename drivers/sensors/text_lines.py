@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from drivers.codec import Block, Expect, Gatt, Golden, Reply, Steps
-from drivers.counter import CounterUnwrapper, Incident, SparseIndex
+from drivers.counter import CounterUnwrapper, Incident, SparseIndex, spans
 from drivers.errors import HandshakeError
 from drivers.lines import LineReader, write_rows
 from drivers.row_clock import NO_WRAP, RowClock
@@ -121,11 +121,14 @@ class Host:
         segment, steps = self._clock.segments(unwrapped)
         for position, detail in steps:
             events += [CounterReset(s.name, int(arrival_ns[position]), detail) for s in self.streams]
-        keep = unwrapped.kept()
-        for number in np.unique(segment[keep]).tolist():
-            part = keep & (segment == number)
-            stamps = None if device_ns is None else device_ns[part]
-            events += self._samples(rows[part], arrival_ns[part], unwrapped.index[part], number, stamps)
+        index = unwrapped.index
+        if unwrapped.incidents:
+            keep = unwrapped.kept()
+            rows, arrival_ns, index, segment = rows[keep], arrival_ns[keep], index[keep], segment[keep]
+            device_ns = None if device_ns is None else device_ns[keep]
+        for a, b in spans(segment):
+            stamps = None if device_ns is None else device_ns[a:b]
+            events += self._samples(rows[a:b], arrival_ns[a:b], index[a:b], int(segment[a]), stamps)
         return events
 
     def _tell(self, incident: Incident, row: FloatArray, at_ns: int) -> list[Event]:
