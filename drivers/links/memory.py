@@ -11,7 +11,7 @@ from drivers.types import Batch, LinkDown, LinkUp
 
 
 _FINE_NS = 20_000_000
-_TALK_NS = 2_000_000_000
+_TALK_NS = 1_000_000_000
 
 
 class Peer(Protocol):
@@ -42,7 +42,7 @@ class MemoryLink:
     """Delivers what the peer sends, every ``quantum_ns`` of virtual time, with exact stamps.
 
     A longer quantum is faster and changes no stamp; only what the host sends in answer would come later.
-    So for two seconds after the host's last word, and after the link came back, delivery is every 20 ms.
+    So for a second after the host's last word, and after the link came back, delivery is every 20 ms.
     """
 
     def __init__(self, peer: Peer, clock: VirtualClock, quantum_ns: int = _FINE_NS) -> None:
