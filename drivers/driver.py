@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -31,13 +32,16 @@ from drivers.types import (
 )
 
 _POLL_NS = 100_000_000
+_KEPT = 1000
+"""Events that wait for the next reading at most, where one reading after the other finds no sample."""
 
 
 class Driver:
     """A connected sensor. ``connect``/``read_data`` for people, ``open``/``read``/``events`` for programs.
 
     ``host`` decodes, ``link`` carries, ``link.clock`` tells the time. With ``inbox`` and ``key`` several
-    drivers share one consumer, which then calls handle() with each item.
+    drivers share one consumer, which calls begin() on each, handle() with each item and tick() as time
+    passes; what would take from the inbox (open, read, events) is not for such drivers.
     """
 
     def __init__(
@@ -45,18 +49,16 @@ class Driver:
     ) -> None:
         self.host, self.link, self.name, self.key = host, link, name, key or name
         self.clock: Clock = link.clock
-        self.inbox = inbox or self.clock.inbox()
+        self._shared = inbox is not None
+        self.inbox = inbox if inbox is not None else self.clock.inbox()
         self.last_error: SensorError | None = None
         self._exchange: Exchange | None = None
         self._refused: SensorError | None = None  # how the exchange failed while bytes were handled
         self._opened = False
-        self._timebases: dict[str, OnlineTimebase] = {}
-        self._scorers: dict[str, StreamScorer] = {}
-        self._prepare()
-
-    def _prepare(self) -> None:
-        self._timebases = {s.name: OnlineTimebase(s.rate_hz) for s in self.host.streams}
-        self._scorers = {s.name: StreamScorer(s) for s in self.host.streams}
+        self._down: LinkDown | None = None  # the link is lost at present
+        self._early: list[Event] = []  # what has happened and is in no reading yet
+        self._timebases = {s.name: OnlineTimebase(s.rate_hz) for s in host.streams}
+        self._scorers = {s.name: StreamScorer(s) for s in host.streams}
 
     @property
     def streams(self) -> tuple[StreamSpec, ...]:
@@ -67,6 +69,7 @@ class Driver:
 
     def open(self) -> None:
         """Open the link and make the sensor stream; LinkError or HandshakeError otherwise."""
+        self._need_own_inbox()
         if self._opened:
             return
         self.begin()
@@ -80,14 +83,16 @@ class Driver:
                     )
                 if got is not None:
                     self._early.extend(self.handle(got[1]))
-                self.tick()
+                self._early.extend(self.tick())
         except SensorError:
             self.close()
             raise
 
     def begin(self) -> None:
         """Open the link and start the exchange without waiting for it; handle() and tick() drive it."""
-        self._early: list[Event] = []
+        self._early, self._down = [], None
+        if not self._shared:
+            self.inbox = self.clock.inbox()  # without what came before the last close()
         self.link.open(lambda item: self.inbox.put(self.key, item))
         self._opened = True
         try:
@@ -128,10 +133,8 @@ class Driver:
         if not self._opened:
             return
         self._opened, self._exchange, self._refused = False, None, None
-        try:
+        with suppress(SensorError):  # a sensor that is gone needs no stopping
             Exchange(self.host.stop(), self.link, self.clock.now_ns())
-        except SensorError:
-            pass  # a sensor that is gone needs no stopping
         self.link.close()
 
     def __enter__(self) -> Self:
@@ -153,6 +156,7 @@ class Driver:
         if isinstance(item, Batch):
             return self._take(item)
         self._exchange = self._refused = None
+        self._down = item if isinstance(item, LinkDown) else None
         if isinstance(item, LinkUp):
             try:
                 self._start_exchange()
@@ -207,40 +211,75 @@ class Driver:
         self._exchange = self._refused = None
 
     def events(self, deadline_ns: int) -> Iterator[Event]:
-        """Everything that happens until the deadline, as it happens."""
+        """Everything that happens until the deadline, as it happens; errors as read(), but for ReadTimeout."""
         self._need_open()
-        yield from self._take_early()
         while True:
-            got = self.inbox.get(deadline_ns)
-            if got is None:
+            while self._early:
+                yield self._early.pop(0)  # one by one: who stops listening leaves the rest to the next reading
+            more = self._wait(deadline_ns)
+            if more is None:
                 return
-            yield from self.handle(got[1])
-            yield from self.tick()
+            self._early += more
+
+    def _wait(self, deadline_ns: int) -> list[Event] | None:
+        """What the next item brings, or time itself where an exchange waits for it; None at the deadline."""
+        until_ns = deadline_ns if self._exchange is None else min(deadline_ns, self._exchange.deadline_ns)
+        got = self.inbox.get(until_ns)
+        if got is None and until_ns == deadline_ns:
+            return None
+        events = [] if got is None else self.handle(got[1])
+        try:
+            return events + self.tick()
+        except SensorError:
+            self._early += events
+            self.give_up()
+            raise
 
     def _take_early(self) -> list[Event]:
         early, self._early = self._early, []
         return early
 
     def _need_open(self) -> None:
+        self._need_own_inbox()
         if not self._opened:
             raise NotConnected(f"{self.name}: call open() or connect() first")
 
+    def _need_own_inbox(self) -> None:
+        if self._shared:
+            raise RuntimeError(f"{self.name} shares its inbox: use begin(), and hand what arrives to handle()")
+
     def read(self, deadline_ns: int) -> Reading:
-        """What arrived since the last reading, as soon as there is a sample; ReadTimeout otherwise."""
+        """What arrived since the last reading, as soon as there is a sample.
+
+        ReadTimeout at the deadline; HandshakeError or AttError, once, if a sensor that came back refuses to
+        stream. What else happened until then is among the next reading's events.
+        """
         self._need_open()
         events = self._take_early()
-        while not any(isinstance(event, Samples) for event in events):
-            got = self.inbox.get(deadline_ns)
-            if got is None:
-                raise ReadTimeout(f"{self.name}: no sample from {self.link.description} before the deadline")
-            events += self.handle(got[1])
-            events += self.tick()
-        while (got := self.inbox.get(self.clock.now_ns())) is not None:
-            events += self.handle(got[1])
+        try:
+            found = _has_samples(events)
+            while not found:
+                more = self._wait(deadline_ns)
+                if more is None:
+                    raise ReadTimeout(f"{self.name}: no sample from {self.link.description} in time{self._why()}")
+                events += more
+                found = _has_samples(more)
+            while (more := self._wait(self.clock.now_ns())) is not None:
+                events += more
+        except SensorError:
+            self._early = (events + self._early)[-_KEPT:]
+            raise
         return self._reading(events)
 
+    def _why(self) -> str:
+        return f"; the link is down: {self._down.reason}" if self._down else ""
+
     def read_data(self, timeout: float = 5.0) -> Reading | None:
-        """read() for people: waits at most ``timeout`` seconds; None and ``last_error`` if nothing came."""
+        """read() for people: waits at most ``timeout`` seconds; None and ``last_error`` if nothing came.
+
+        It returns as soon as something is there, so the first readings are shorter than a quality score
+        needs: until then their quality is NaN, "unknown", which is neither below 0.5 nor above it.
+        """
         try:
             return self.read(self.clock.now_ns() + to_ns(timeout))
         except SensorError as error:
@@ -273,6 +312,10 @@ class Driver:
             {name: result.parts.get(name, {}) for name, result in results.items()},
             {name: result.flags.get(name, frozenset()) for name, result in results.items()},
         )
+
+
+def _has_samples(events: list[Event]) -> bool:
+    return any(isinstance(event, Samples) for event in events)
 
 
 def _plain(values: FloatArray) -> FloatArray:

@@ -66,15 +66,17 @@ def _check_types(sensor: Sensor, given: Mapping[str, Any]) -> None:
 
 
 def open_driver(
-    name: str, *, port: str | None = None, address: str | None = None, clock: Clock | None = None, **settings: Any
+    name: str, /, *, port: str | None = None, address: str | None = None, clock: Clock | None = None, **settings: Any
 ) -> Driver:
     """A Driver for a real sensor, not yet connected.
 
-    ``port``: a serial device or pyserial URL; ``address``: a BLE address, name or service UUID.
+    ``port``: a serial device or pyserial URL; ``address``: a BLE address, name or service UUID. ``settings``
+    are the sensor's own; one that is called ``baud`` is the port's rate too.
     """
     from drivers.links import make_link
 
     sensor = load_sensor(name)
     made = make_settings(sensor, settings)
-    link = make_link(sensor, port=port, address=address, clock=clock or RealClock())
+    options = {"baud": made.baud} if sensor.LINK == "serial" and hasattr(made, "baud") else {}
+    link = make_link(sensor, port=port, address=address, clock=clock or RealClock(), **options)
     return Driver(sensor.host(made), link, name=name)

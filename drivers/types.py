@@ -201,6 +201,10 @@ LinkItem: TypeAlias = Batch | LinkDown | LinkUp
 class Quality(float):
     """A score in 0..1 that is a plain float, so ``quality < 0.5`` works, and that says why.
 
+    As long as too little has come to say anything it is NaN and the flag ``unknown`` is up: then both
+    ``quality < 0.5`` and ``quality >= 0.5`` are False, so nobody is warned of a signal that nobody has
+    judged, and nobody takes it for good. Of several streams the score is that of the worst known one.
+
     ``streams`` maps a stream to its score, ``parts`` a stream to its named part scores, ``flags`` a
     stream to its named troubles (flat, saturated, gap, hum, motion, low_perfusion, off_body, unknown).
     """

@@ -154,6 +154,7 @@ def _applies(fault: SampleFault, stream: str, kind: str) -> bool:
 
 def simulated(
     sensor: str,
+    /,
     *,
     seed: int = 0,
     faults: Sequence[Mapping[str, Any]] = (),
