@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
 
-from drivers.errors import LinkError, SensorError, UnknownSensor
+from drivers.errors import LinkError, SensorError
 from harness import commands
 from harness.model.errors import ModelError
+from harness.recording_files import RecordingError
 from harness.rig_file import RigError
 from harness.verdict import EXIT_MEANING
+from harness.xdf_read import XdfError
 
-_EPILOG = "exit codes: " + "; ".join(f"{code}: {meaning}" for code, meaning in EXIT_MEANING.items())
+_CODES = "exit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_MEANING.items())
+_PROBE_CODES = """exit codes:
+  0    every stream with a rate brought samples
+  1    the sensor does not answer, or not as its protocol says, or a stream is silent
+  2    usage error
+  3    the link could not be opened, or went away"""
+_USER = (RigError, commands.UsageError, RecordingError, XdfError)
+"""Errors whose text says it all."""
+_PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,43 +39,73 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         err.print("interrupted")
         return 130
-    except (RigError, SensorError, ModelError, commands.UsageError, OSError) as error:
-        label = "" if isinstance(error, RigError | commands.UsageError) else f"{type(error).__name__}: "
+    except BrokenPipeError:  # who read our output wants no more of it, such as `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (*_USER, SensorError, ModelError, OSError) as error:
+        label = "" if isinstance(error, _USER) else f"{type(error).__name__}: "
         err.print(f"{label}{error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        broken = isinstance(error, LinkError | OSError) and not isinstance(error, UnknownSensor | FileNotFoundError)
-        return 3 if broken else 2
+        return exit_code_of(error)
     except Exception:  # noqa: BLE001  Python's own exit status for a defect is 1, which would read as a sensor's failure
         err.print_exception()
         return 3
 
 
+def exit_code_of(error: Exception) -> int:
+    """2 where the command line or a file is at fault, 3 where the bench or this machine is."""
+    broken = isinstance(error, LinkError) or (isinstance(error, OSError) and not isinstance(error, _PLACE))
+    return 3 if broken else 2
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Every command with its help."""
-    parser = argparse.ArgumentParser(
-        prog="hil", description="Hardware-in-the-loop test harness for physiological sensors.", epilog=_EPILOG
+    about = "Hardware-in-the-loop test harness for physiological sensors."
+    begin = (
+        "to begin, without any hardware:\n"
+        "  hil run rigs/demo.rig.yaml --virtual    run a rig with simulated sensors in virtual time\n"
+        "  hil list sensors                        what can be connected\n"
+        "  hil discover                            what is plugged in here\n"
+        "  hil COMMAND --help                      each command's options, with an example\n\n"
     )
+    parser = _described(argparse.ArgumentParser(prog="hil"), about, begin + _CODES)
+    parser.add_argument("--version", action="version", version=f"hil {_version()}")
     some = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_run(some)
-    _add_judge(some)
-    _add_simulate(some)
-    _add_probe(some)
-    _add_list(some)
-    _add_discover(some)
-    schema = some.add_parser("schema", help="print the JSON Schema of rig files, for editors")
-    schema.set_defaults(call=commands.schema)
+    for add in (_add_run, _add_judge, _add_simulate, _add_probe, _add_list, _add_discover, _add_schema):
+        add(some)
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("spiral-hil")
+    except PackageNotFoundError:
+        return "(not installed as a package)"
 
 
 _Commands = argparse._SubParsersAction
 
 
+def _described(parser: argparse.ArgumentParser, about: str, epilog: str = "") -> argparse.ArgumentParser:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description, parser.epilog = about, epilog
+    return parser
+
+
+def _add_outputs(parser: argparse.ArgumentParser, quiet: str) -> None:
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON, - for standard output")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write the report as JUnit XML")
+    parser.add_argument("--quiet", action="store_true", help=quiet)
+
+
 def _add_run(some: _Commands[argparse.ArgumentParser]) -> None:
-    run = some.add_parser(
-        "run",
-        help="run a rig: stream its sensors through the model and give verdicts",
-        description="Streams a rig's sensors through the model, records everything and gives verdicts. "
-        "Example: hil run rigs/demo.rig.yaml --virtual",
-        epilog=_EPILOG,
+    about = (
+        "Streams a rig's sensors through the model, records everything and gives verdicts.\n\n"
+        "  hil run rigs/demo.rig.yaml --virtual                  simulated, as fast as this machine can\n"
+        "  hil run rigs/demo.rig.yaml --simulate                 simulated, in real time on real file descriptors\n"
+        "  hil run rigs/bench.rig.yaml --bench --junit out.xml   the sensors on the bench"
+    )
+    run = _described(
+        some.add_parser("run", help="run a rig: stream its sensors through the model and give verdicts"), about, _CODES
     )
     run.add_argument("rig", type=Path, help="rig file (YAML)")
     where = run.add_mutually_exclusive_group()
@@ -70,43 +113,50 @@ def _add_run(some: _Commands[argparse.ArgumentParser]) -> None:
     where.add_argument("--virtual", action="store_true", help="simulate every sensor in virtual time")
     where.add_argument("--bench", action="store_true", help="use the real ports even if the rig says simulate")
     run.add_argument("--duration", type=float, metavar="S", help="seconds to run, instead of the rig's duration_s")
-    run.add_argument("--seed", type=int, help="seed of the simulation, instead of the rig's")
-    run.add_argument("--out", type=Path, metavar="DIR", help="folder for the recording (default runs/NAME-UTC)")
-    run.add_argument("--no-recording", action="store_true", help="keep everything in memory, write no folder")
-    run.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON, - for standard output")
-    run.add_argument("--junit", type=Path, metavar="FILE", help="write the report as JUnit XML")
-    run.add_argument("--quiet", action="store_true", help="no progress and no table")
+    run.add_argument("--seed", type=int, metavar="N", help="seed of the simulation, instead of the rig's")
+    folder = run.add_mutually_exclusive_group()
+    folder.add_argument("--out", type=Path, metavar="DIR", help="folder for the recording (default runs/NAME-UTC)")
+    folder.add_argument("--no-recording", action="store_true", help="keep everything in memory, write no folder")
+    _add_outputs(run, "no progress and no table: only the exit code, and errors")
     run.set_defaults(call=commands.run)
 
 
 def _add_judge(some: _Commands[argparse.ArgumentParser]) -> None:
-    judge = some.add_parser(
-        "judge", help="judge a recording again", description="Gives the verdicts of a recorded run.", epilog=_EPILOG
+    about = (
+        "Gives the verdicts of a recorded run again, by its own limits or by others.\n\n"
+        "  hil judge runs/demo-20260101T120000000000Z\n"
+        "  hil judge runs/demo-20260101T120000000000Z --limits rigs/strict.rig.yaml --json -"
     )
+    judge = _described(some.add_parser("judge", help="judge a recording again, without any sensor"), about, _CODES)
     judge.add_argument("recording", type=Path, help="folder that a run left")
     judge.add_argument("--limits", type=Path, metavar="RIG", help="take the limits from this rig file instead")
-    judge.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON, - for standard output")
-    judge.add_argument("--junit", type=Path, metavar="FILE", help="write the report as JUnit XML")
-    judge.add_argument("--quiet", action="store_true", help="no table")
+    _add_outputs(judge, "no table: only the exit code, and errors")
     judge.set_defaults(call=commands.judge)
 
 
 def _add_simulate(some: _Commands[argparse.ArgumentParser]) -> None:
-    simulate = some.add_parser(
-        "simulate",
-        help="serve a simulated sensor to any program",
-        description="Serves one simulated sensor on a pseudo terminal, on TCP or on a private Bluetooth bus, prints "
-        "where, and runs until Ctrl-C. Example: hil simulate openbci-cyton --pty /tmp/cyton",
+    about = (
+        "Serves one simulated sensor on a pseudo terminal, on TCP or on a private Bluetooth bus, prints where, and\n"
+        "runs until Ctrl-C. Any program can connect.\n\n"
+        "  hil simulate openbci-cyton --pty /tmp/cyton\n"
+        "  hil simulate openbci-cyton --tcp 7000 --set 'streams={ecg: [1]}' --fault '{fault: dropout}'\n"
+        "  hil simulate text-lines --rig rigs/demo.rig.yaml --role wrist --pty /tmp/wrist\n"
+        "  hil simulate heart-rate --signal 'heart_rate={signal: recording, file: hr.csv}'"
     )
+    simulate = _described(some.add_parser("simulate", help="serve a simulated sensor to any program"), about)
     simulate.add_argument("sensor", help="see `hil list sensors`")
     simulate.add_argument("--rig", type=Path, help="take settings and simulation from this rig's role of that sensor")
+    simulate.add_argument("--role", help="which role of --rig, where it has several of that sensor")
     simulate.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the sensor")
     simulate.add_argument(
-        "--signal", action="append", default=[], metavar="STREAM={...}", help="YAML: {signal: name, options}"
+        "--signal", action="append", default=[], metavar="STREAM={...}",
+        help="YAML: {signal: name, options}; see `hil list signals`",
+    )  # fmt: skip
+    simulate.add_argument(
+        "--fault", action="append", default=[], metavar="{...}", help="YAML: {fault: name, keys}; see `hil list faults`"
     )
-    simulate.add_argument("--fault", action="append", default=[], metavar="{...}", help="YAML: {fault: name, keys}")
     simulate.add_argument("--ppm", type=float, default=0.0, help="device clock error, positive: too fast")
-    simulate.add_argument("--seed", type=int, default=0)
+    simulate.add_argument("--seed", type=int, metavar="N", help="seed of every random draw (default 0, or the rig's)")
     where = simulate.add_mutually_exclusive_group()
     where.add_argument("--pty", metavar="PATH", help="symbolic link to make to the pseudo terminal")
     where.add_argument("--tcp", type=int, metavar="PORT", help="serve on 127.0.0.1:PORT (0: any free port)")
@@ -114,33 +164,54 @@ def _add_simulate(some: _Commands[argparse.ArgumentParser]) -> None:
 
 
 def _add_probe(some: _Commands[argparse.ArgumentParser]) -> None:
-    probe = some.add_parser(
-        "probe",
-        help="connect to one sensor and say what it delivers",
-        description="Connects, acquires for a few seconds, and shows streams, rates, loss and quality. "
-        "Example: hil probe heart-rate --address 'Polar H10'",
-        epilog=_EPILOG,
+    about = (
+        "Connects to one sensor, listens for a few seconds, and shows streams, rates, losses, age and quality.\n\n"
+        "  hil probe openbci-cyton --port /dev/ttyUSB0\n"
+        "  hil probe heart-rate --address 'Polar H10' --seconds 20\n"
+        "  hil probe openbci-cyton --simulate --set 'streams={ecg: [1]}'"
+    )
+    probe = _described(
+        some.add_parser("probe", help="connect to one sensor and say what it delivers"), about, _PROBE_CODES
     )
     probe.add_argument("sensor", help="see `hil list sensors`")
     where = probe.add_mutually_exclusive_group(required=True)
     where.add_argument("--port", help="serial device or pyserial URL")
     where.add_argument("--address", help="BLE address, advertised name or service UUID")
     where.add_argument("--simulate", action="store_true", help="a simulated sensor, in virtual time")
+    probe.add_argument("--baud", type=int, metavar="RATE", help="line rate, if not the sensor's own")
     probe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the sensor")
-    probe.add_argument("--seconds", type=float, default=5.0, help="how long to acquire")
+    probe.add_argument("--seconds", type=float, default=5.0, metavar="S", help="how long to listen (default 5)")
     probe.set_defaults(call=commands.probe)
 
 
 def _add_list(some: _Commands[argparse.ArgumentParser]) -> None:
-    listing = some.add_parser("list", help="list what there is: sensors, signals, faults or checks, with their keys")
+    about = (
+        "Lists what there is, with every key that may stand in a rig file, its default and its meaning.\n\n"
+        "  hil list faults | less"
+    )
+    listing = _described(some.add_parser("list", help="list sensors, signals, faults or checks, with keys"), about)
     listing.add_argument("what", choices=["sensors", "signals", "faults", "checks"])
     listing.set_defaults(call=commands.show_list)
 
 
 def _add_discover(some: _Commands[argparse.ArgumentParser]) -> None:
-    discover = some.add_parser(
-        "discover", help="find serial ports and BLE sensors, printed as lines to paste into a rig file"
+    about = (
+        "Finds serial ports and Bluetooth LE sensors and prints them as entries for a rig file.\n\n"
+        "  hil discover >> rigs/my.rig.yaml"
     )
-    discover.add_argument("--seconds", type=float, default=5.0, help="how long to scan for BLE advertisements")
+    codes = "exit codes:\n  0    something was found\n  5    nothing was found"
+    discover = _described(some.add_parser("discover", help="find serial ports and BLE sensors"), about, codes)
+    discover.add_argument("--seconds", type=float, default=5.0, metavar="S", help="how long to scan BLE (default 5)")
     discover.add_argument("--no-ble", action="store_true", help="serial ports only")
     discover.set_defaults(call=commands.discover)
+
+
+def _add_schema(some: _Commands[argparse.ArgumentParser]) -> None:
+    about = (
+        "Prints the JSON Schema of rig files with the sensors, faults, signals and checks that are installed here.\n"
+        "Editors complete and check rig files by it: begin them with\n"
+        "  # yaml-language-server: $schema=rig.schema.json\n\n"
+        "  hil schema > rigs/rig.schema.json"
+    )
+    schema = _described(some.add_parser("schema", help="print the JSON Schema of rig files, for editors"), about)
+    schema.set_defaults(call=commands.schema)

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
-from rich.table import Table
 
 from drivers.clock import RealClock, to_ns
-from drivers.registry import load_sensor, make_settings, open_driver, sensor_names
+from drivers.driver import Driver
+from drivers.links import make_link
+from drivers.registry import load_sensor, make_settings
 from harness.bench import Mode
-from harness.checks.registry import check_names, load_check
 from harness.report.document import to_json
 from harness.report.junit import to_junit
 from harness.report.terminal import ProgressBar, show_report
-from harness.rig import Rig
+from harness.rig import Rig, SensorEntry
 from harness.rig_file import read_rig, simulated_spec
 from harness.run import Result, conclude, run_rig
 from simulators.build import SimulatedSpec, simulated
-from simulators.faults.registry import fault_names, load_fault
-from simulators.signals.registry import load_signal, signal_names
+
+if TYPE_CHECKING:
+    from drivers.discover import Found
+
+_WIDEST = 110
+"""Lines of text that are longer are hard to read."""
 
 
 class UsageError(Exception):
@@ -36,8 +42,7 @@ def run(given: argparse.Namespace, err: Console) -> int:
     """hil run"""
     rig = read_rig(given.rig)
     if given.duration is not None:
-        if not given.duration > 0:
-            raise UsageError(f"--duration: expected seconds above 0, found {given.duration:g}")
+        _positive("--duration", given.duration)
         rig = replace(rig, duration_s=given.duration)
     if given.seed is not None:
         if given.seed < 0:
@@ -46,8 +51,8 @@ def run(given: argparse.Namespace, err: Console) -> int:
     mode = choose_mode(rig, given)
     directory = None if given.no_recording else given.out or _fresh_folder(rig)
     if directory is not None:
-        if directory.exists() and any(directory.iterdir()):
-            raise UsageError(f"--out: {directory} is not empty; a recording is never overwritten")
+        if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+            raise UsageError(f"--out: {directory} is not an empty folder; a recording is never overwritten")
         directory.mkdir(parents=True, exist_ok=True)
     bar = ProgressBar(err, given.quiet)
     try:
@@ -94,7 +99,7 @@ def _hand_over(result: Result, given: argparse.Namespace, err: Console) -> int:
     if given.json is not None:
         text = to_json(result.report)
         if str(given.json) == "-":
-            Console().out(text, end="", highlight=False)
+            _write(text)
         else:
             given.json.write_text(text, encoding="utf-8")
     if given.junit is not None:
@@ -123,30 +128,36 @@ def plain_yaml(text: str, option: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"{option}: expected YAML, found {text!r} ({error})") from error
+        why = getattr(error, "problem", None) or "it is none"
+        raise UsageError(f"{option}: expected YAML, found {text!r}: {why}") from error
 
 
 def simulate(given: argparse.Namespace, err: Console) -> int:
     """hil simulate"""
     from simulators.serve import ServedSpec, run_until_interrupted
 
-    spec = _spec(given)
+    if not math.isfinite(given.ppm):
+        raise UsageError(f"--ppm: expected a number, found {given.ppm:g}")
+    rig = read_rig(given.rig) if given.rig is not None else None
+    spec = simulated_sensor(given, rig)
     way, at = ("pty", given.pty) if given.pty else ("tcp", str(given.tcp)) if given.tcp is not None else ("", "")
-    subject = read_rig(given.rig).subject if given.rig is not None else {}
-    run_until_interrupted([ServedSpec(spec, way, at)], seed=spec.seed, subject=subject)
+    err.print(f"serving a simulated {spec.sensor}; Ctrl-C ends it", markup=False, highlight=False)
+    run_until_interrupted([ServedSpec(spec, way, at)], seed=spec.seed, subject=rig.subject if rig else {})
     return 0
 
 
-def _spec(given: argparse.Namespace) -> SimulatedSpec:
+def simulated_sensor(given: argparse.Namespace, rig: Rig | None) -> SimulatedSpec:
+    """What the command line asks for, on top of the rig's entry if there is a rig; UsageError or SettingError."""
     load_sensor(given.sensor)
-    base = SimulatedSpec(given.sensor, seed=given.seed)
-    if given.rig is not None:
-        rig = read_rig(given.rig)
-        entry = next((e for e in rig.sensors.values() if e.sensor == given.sensor), None)
-        if entry is None:
-            raise UsageError(f"--rig: {given.rig} has no sensor of type {given.sensor!r}")
-        base = simulated_spec(entry, given.seed or rig.seed)
+    base = SimulatedSpec(given.sensor, seed=given.seed or 0)
+    if rig is not None:
+        base = simulated_spec(_entry(rig, given.sensor, given.role), rig.seed if given.seed is None else given.seed)
+    elif given.role:
+        raise UsageError("--role: it names a role of a rig, so give --rig too")
     signals = {**base.signals, **plain_pairs(given.signal, "--signal")}
+    for stream, signal in signals.items():
+        if not isinstance(signal, Mapping):
+            raise UsageError(f"--signal: expected {stream}={{signal: name, ...}}, found {signal!r}")
     faults = [*base.faults, *(plain_yaml(text, "--fault") for text in given.fault)]
     for fault in faults:
         if not isinstance(fault, Mapping):
@@ -156,94 +167,54 @@ def _spec(given: argparse.Namespace) -> SimulatedSpec:
     return replace(base, settings=settings, signals=signals, faults=faults, clock=clock)
 
 
+def _entry(rig: Rig, sensor: str, role: str | None) -> SensorEntry:
+    """The only role of the rig with that sensor, or the role that is named."""
+    fitting = [entry for entry in rig.sensors.values() if entry.sensor == sensor and role in (None, entry.role)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        roles = ", ".join(entry.role for entry in fitting)
+        raise UsageError(f"--rig: {rig.path} has several sensors of type {sensor!r}: choose with --role, from {roles}")
+    there = ", ".join(f"{entry.role} ({entry.sensor})" for entry in rig.sensors.values())
+    wanted = f"role {role!r} with a sensor" if role else "sensor"
+    raise UsageError(f"--rig: {rig.path} has no {wanted} of type {sensor!r}; it has {there}")
+
+
 def probe(given: argparse.Namespace, err: Console) -> int:
     """hil probe"""
     from harness.probe import probe_driver
 
+    _positive("--seconds", given.seconds)
     settings = plain_pairs(given.set, "--set")
-    make_settings(load_sensor(given.sensor), settings)
+    sensor = load_sensor(given.sensor)
+    host = sensor.host(make_settings(sensor, settings))
     if given.simulate:
+        if given.baud is not None:
+            raise UsageError("--baud: a simulated sensor has no line whose rate could be set")
         driver = simulated(given.sensor, **settings)
     else:
-        driver = open_driver(given.sensor, port=given.port, address=given.address, **settings)
+        baud = {"baud": given.baud or settings.get("baud", sensor.BAUD)} if sensor.LINK == "serial" else {}
+        link = make_link(sensor, port=given.port, address=given.address, clock=RealClock(), **baud)
+        driver = Driver(host, link, name=given.sensor)
     return probe_driver(driver, to_ns(given.seconds), Console())
 
 
 # --- list, discover, schema -------------------------------------------------------------------
 
 
-def _first_line(thing: Any) -> str:
-    return (thing.__doc__ or "").strip().split("\n")[0]
-
-
 def show_list(given: argparse.Namespace, err: Console) -> int:
     """hil list"""
-    table = Table(show_lines=True)
-    if given.what == "sensors":
-        _sensor_rows(table)
-    else:
-        for heading in ("name", "what it is", "keys (default): meaning"):
-            table.add_column(heading, overflow="fold")
-        for name, text, keys in _KIND_ROWS[given.what]():
-            table.add_row(name, text, keys)
-    Console().print(table, markup=False)
+    from harness.listing import listing
+
+    _write(listing(given.what, min(Console().width, _WIDEST)) + "\n")
     return 0
-
-
-def _sensor_rows(table: Table) -> None:
-    for heading in ("sensor", "link", "streams by default", "settings (default): meaning", "protocol facts from"):
-        table.add_column(heading, overflow="fold")
-    for name in sensor_names():
-        sensor = load_sensor(name)
-        table.add_row(
-            f"{name}\n{_first_line(sensor)}", sensor.LINK, _streams(sensor), _keys(sensor.SETTINGS),
-            "\n".join(sensor.SOURCES),
-        )  # fmt: skip
-
-
-def _streams(sensor: Any) -> str:
-    needed = [f.name for f in fields(sensor.SETTINGS) if f.default is MISSING and f.default_factory is MISSING]
-    if needed:
-        return f"as declared in {', '.join(needed)}"
-    streams = sensor.host(make_settings(sensor)).streams
-    return "\n".join(f"{s.name}: {len(s.channels)} x {s.unit}, {_rate(s.rate_hz)}" for s in streams)
-
-
-def _rate(rate_hz: float | None) -> str:
-    return f"{rate_hz:g} Hz" if rate_hz else "events"
-
-
-def _keys(kind: type[Any]) -> str:
-    rows = []
-    for field in fields(kind):
-        default = "needed" if field.default is MISSING and field.default_factory is MISSING else field.default
-        shown = "{}" if default is MISSING else default
-        rows.append(f"{field.name} ({shown}): {field.metadata.get('help', '')}")
-    return "\n".join(rows) or "none"
-
-
-def _fault_rows() -> list[tuple[str, str, str]]:
-    kinds = [load_fault(name) for name in fault_names()]
-    return [(k.NAME, f"{_first_line(k)} Layer: {k.LAYER}.", _keys(k)) for k in kinds]
-
-
-def _signal_rows() -> list[tuple[str, str, str]]:
-    kinds = [(name, load_signal(name)) for name in signal_names()]
-    return [(name, _first_line(module), _keys(module.OPTIONS)) for name, module in kinds]
-
-
-def _check_rows() -> list[tuple[str, str, str]]:
-    kinds = [(name, load_check(name)) for name in check_names()]
-    return [(name, _first_line(module), _keys(module.LIMITS)) for name, module in kinds]
-
-
-_KIND_ROWS = {"faults": _fault_rows, "signals": _signal_rows, "checks": _check_rows}
 
 
 def discover(given: argparse.Namespace, err: Console) -> int:
     """hil discover"""
-    from drivers.discover import as_yaml, ble_candidates, serial_candidates
+    from drivers.discover import ble_candidates, serial_candidates
 
+    _positive("--seconds", given.seconds)
     found = serial_candidates()
     if not given.no_ble:
         err.print(f"scanning for BLE advertisements for {given.seconds:g} s ...", highlight=False)
@@ -251,10 +222,18 @@ def discover(given: argparse.Namespace, err: Console) -> int:
             found += ble_candidates(given.seconds, RealClock())
         except ConnectionError as error:
             err.print(f"no BLE scan: {error}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return show_found(found, err)
+
+
+def show_found(found: Sequence[Found], err: Console) -> int:
+    """Entries for a rig file on standard output; 5 if there are none."""
+    from drivers.discover import as_yaml
+
     if not found:
-        err.print("nothing found: plug a sensor in, switch it on, and look again")
+        err.print("no serial port and no BLE sensor was found: plug one in, switch it on, and look again")
         return 5
-    Console().out(as_yaml(found), highlight=False)
+    _write(as_yaml(found))
+    err.print("paste what you need into a rig file; `hil probe SENSOR --port PORT` tries it first", highlight=False)
     return 0
 
 
@@ -262,5 +241,16 @@ def schema(given: argparse.Namespace, err: Console) -> int:
     """hil schema"""
     from harness.rig_schema import json_schema
 
-    Console().out(json.dumps(json_schema(), indent=1, sort_keys=True), highlight=False)
+    _write(json.dumps(json_schema(), indent=1, sort_keys=True) + "\n")
     return 0
+
+
+def _write(text: str) -> None:
+    """To standard output, as it is."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _positive(option: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise UsageError(f"{option}: expected seconds above 0, found {value:g}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -102,42 +103,52 @@ def json_schema() -> dict[str, Any]:
     from drivers.registry import load_sensor, sensor_names
     from harness.checks.registry import check_names, load_check
     from simulators.faults.registry import fault_names, load_fault
+    from simulators.signals.registry import load_signal, signal_names
+    from simulators.subject import Profile
 
     schema = RigSchema.model_json_schema(by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "spiral-hil rig"
-    definitions = schema["$defs"]
     limits = {name: _dataclass_schema(load_check(name).LIMITS) for name in check_names()}
     schema["properties"]["limits"].update(properties=limits, additionalProperties=False)
-    sensor = definitions["SensorSchema"]
+    schema["properties"]["subject"].update(_dataclass_schema(Profile))
+    sensor = schema["$defs"]["SensorSchema"]
+    settings = {name: {"settings": _dataclass_schema(load_sensor(name).SETTINGS)} for name in sensor_names()}
+    sensor["allOf"] = [_if("sensor", name, {"properties": kind}) for name, kind in settings.items()]
     sensor["properties"]["sensor"]["enum"] = sensor_names()
-    sensor["allOf"] = [
-        {
-            "if": {"properties": {"sensor": {"const": name}}},
-            "then": {"properties": {"settings": _dataclass_schema(load_sensor(name).SETTINGS)}},
-        }
-        for name in sensor_names()
-    ]
-    faults = [_named("fault", name, _dataclass_schema(load_fault(name))) for name in fault_names()]
-    definitions["SimulateSchema"]["properties"]["faults"]["items"] = {"anyOf": faults}
+    faults = {name: _dataclass_schema(load_fault(name), "fault") for name in fault_names()}
+    signals = {name: _dataclass_schema(load_signal(name).OPTIONS, "signal") for name in signal_names()}
+    simulate = schema["$defs"]["SimulateSchema"]["properties"]
+    simulate["faults"]["items"] = _chosen("fault", faults) | {"required": ["fault"]}
+    simulate["signals"]["additionalProperties"] = _chosen("signal", signals)
     return schema
 
 
-def _dataclass_schema(kind: type[Any]) -> dict[str, Any]:
-    from dataclasses import fields
+def _if(key: str, name: str, then: dict[str, Any]) -> dict[str, Any]:
+    return {"if": {"type": "object", "properties": {key: {"const": name}}, "required": [key]}, "then": then}
 
+
+def _chosen(key: str, kinds: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A mapping whose ``key`` says which of the kinds it is."""
+    schema: dict[str, Any] = {"type": "object", "properties": {key: {"enum": sorted(kinds)}}}
+    schema["allOf"] = [_if(key, name, kind) for name, kind in kinds.items()]
+    return schema
+
+
+def _dataclass_schema(kind: type[Any], besides: str = "") -> dict[str, Any]:
+    """Keys of a dataclass, and ``besides``, with their help; nothing else is allowed."""
     schema = TypeAdapter(kind).json_schema()
+    schema.pop("title", None)
+    schema.pop("description", None)
+    properties = schema.setdefault("properties", {})
     for field in fields(kind):
-        entry = schema.get("properties", {}).get(field.name)
-        if entry is not None:
-            entry["description"] = field.metadata.get("help", "")
-            if entry.get("default") in (float("inf"), float("-inf")):
-                del entry["default"]
+        properties[field.name]["description"] = field.metadata.get("help", "")
+        if properties[field.name].get("default") in (float("inf"), float("-inf")):
+            del properties[field.name]["default"]  # JSON has no infinity
+        if isinstance(field.default, tuple) and kind.__name__ == "FAULT":  # one moment may stand for a list of one
+            one = properties[field.name].pop("items"), properties[field.name].pop("type")
+            properties[field.name]["anyOf"] = [one[0], {"type": one[1], "items": one[0]}]
+    if besides:
+        properties[besides] = {"type": "string"}
     schema["additionalProperties"] = False
-    return schema
-
-
-def _named(key: str, name: str, schema: dict[str, Any]) -> dict[str, Any]:
-    schema["properties"] = {key: {"const": name}, **schema.get("properties", {})}
-    schema["required"] = [key, *schema.get("required", [])]
     return schema

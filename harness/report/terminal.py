@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column, Table
 
 from harness.session import Progress as Step
 from harness.verdict import Outcome, Verdict
@@ -22,58 +23,90 @@ _COLOUR = {
 }
 
 
-_WIDE = 150
-"""From so many columns on, the reasons fit beside the numbers."""
+_WIDE = 130
+"""From so many columns on, everything fits into one row."""
+_LOG = 170
+"""Columns of a file or a pipe, which have no edge."""
 
 
 def show_report(console: Console, report: dict[str, Any], verdicts: Sequence[Verdict]) -> None:
     """Verdict table, reasons, latency steps, and the exit code with its meaning in the last line."""
     if not console.is_terminal:
-        console.width = max(console.width, 170)  # a log has no edge
-    wide = console.width >= _WIDE
-    table = Table(title=f"{escape(report['rig']['name'])}: verdicts", title_justify="left", expand=False)
-    for heading in ("outcome", "check", "subject", "value", "interval", "limit", "n"):
-        table.add_column(heading, no_wrap=heading != "subject", justify="right" if heading == "n" else "left")
-    if wide:
-        table.add_column("why", overflow="fold")
-    for verdict in verdicts:
-        table.add_row(*(_row(verdict) if wide else _row(verdict)[:-1]))
-    console.print(table)
-    for verdict in verdicts:
-        if not wide and verdict.outcome is not Outcome.PASS:
-            colour = _COLOUR[verdict.outcome]
-            head = f"[{colour}]{verdict.outcome}[/{colour}] {escape(verdict.check)} {escape(verdict.subject)}"
-            console.print(f"{head}: {escape(verdict.reason)}", highlight=False)
+        console.width = max(console.width, _LOG)
+    console.print(f"{report['rig']['name']}: verdicts", style="italic", markup=False, highlight=False)
+    if console.width >= _WIDE:
+        console.print(_wide(verdicts))
+    else:
+        console.print(_narrow(verdicts))
+        _show_reasons(console, verdicts)
     _show_steps(console, report)
     code, meaning = report["outcome"]["exit_code"], report["outcome"]["meaning"]
     counts = ", ".join(f"{n} {o}" for o in Outcome if (n := sum(v.outcome is o for v in verdicts)))
-    colour = "green" if code == 0 else "bold red"
-    console.print(f"[{colour}]{counts or 'no verdict'}: exit {code}, {meaning}[/{colour}]")
+    text = f"{counts or 'no verdict'}: exit {code}, {meaning}"
+    style = "green" if code == 0 else "bold red"
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
-def _row(verdict: Verdict) -> tuple[str, ...]:
+def _table(*headings: str) -> Table:
+    """Rows without lines between them; text from sensors is folded, never cut off."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for heading in headings:
+        right = heading == "n" or heading.endswith(" ms")
+        free = heading in ("subject", "why", "what")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=not free, overflow="fold")
+    return table
+
+
+def _wide(verdicts: Sequence[Verdict]) -> Table:
+    table = _table("outcome", "check", "subject", "what", "value", "interval", "limit", "n", "why")
+    for v in verdicts:
+        table.add_row(
+            _outcome(v), escape(v.check), escape(v.subject), escape(v.measure), _number(v.value, v.unit), _interval(v),
+            _number(v.limit, v.unit), str(v.n), escape(v.reason),
+        )  # fmt: skip
+    return table
+
+
+def _narrow(verdicts: Sequence[Verdict]) -> Table:
+    table = _table("outcome", "check", "subject", "what", "value", "limit")
+    for v in verdicts:
+        value, limit = _number(v.value, v.unit), _number(v.limit, "" if v.value is not None else v.unit)
+        table.add_row(_outcome(v), escape(v.check), escape(v.subject), escape(v.measure), value, limit)
+    return table
+
+
+def _show_reasons(console: Console, verdicts: Sequence[Verdict]) -> None:
+    """Why each verdict that is not PASS is what it is, with the interval that the narrow table leaves out."""
+    console.print()
+    for v in verdicts:
+        if v.outcome is not Outcome.PASS:
+            interval = "" if v.confidence == 1.0 else _interval(v)
+            within = f" (n = {v.n}, {escape(f'{interval} {v.unit}'.strip())})" if interval else ""
+            head = f"{_outcome(v)} {escape(v.check)} {escape(v.subject)}"
+            console.print(f"{head}: {escape(v.reason)}{within}", highlight=False)
+
+
+def _outcome(verdict: Verdict) -> str:
     colour = _COLOUR[verdict.outcome]
-    return (
-        f"[{colour}]{verdict.outcome}[/{colour}]",
-        escape(verdict.check),
-        escape(verdict.subject),
-        _number(verdict.value, verdict.unit),
-        _interval(verdict),
-        _number(verdict.limit, verdict.unit),
-        str(verdict.n),
-        escape(verdict.reason),
-    )
+    return f"[{colour}]{verdict.outcome}[/{colour}]"
+
+
+def _plain(value: float) -> str:
+    """Four digits, and no more than three behind the point."""
+    return f"{value:.4g}" if value == 0 or abs(value) >= 0.001 else f"{value:.3f}"
 
 
 def _number(value: float | None, unit: str) -> str:
-    return "" if value is None else escape(f"{value:.4g} {unit}".strip())
+    return "" if value is None else escape(f"{_plain(value)} {unit}".strip())
 
 
 def _interval(verdict: Verdict) -> str:
+    if verdict.confidence == 1.0 and verdict.low == verdict.high:
+        return "exact"
     if verdict.low is None and verdict.high is None:
         return ""
-    low = "" if verdict.low is None else f"{verdict.low:.4g}"
-    high = "" if verdict.high is None else f"{verdict.high:.4g}"
+    low = "" if verdict.low is None else _plain(verdict.low)
+    high = "" if verdict.high is None else _plain(verdict.high)
     return f"{low} .. {high}"
 
 
@@ -81,13 +114,13 @@ def _show_steps(console: Console, report: dict[str, Any]) -> None:
     rows = report["latency_steps"]
     if not rows:
         return
-    console.print("where the time went, from a window's due time to its verdict:", highlight=False)
-    table = Table()
-    for heading in ("step", "p50 ms", "p99 ms", "max ms"):
-        table.add_column(heading, justify="left" if heading == "step" else "right")
+    console.print()
+    console.print("where the time went, from a window's due time to its verdict:", style="italic", highlight=False)
+    table = _table("step", "p50 ms", "p99 ms", "max ms")
     for row in rows:
         table.add_row(row["step"], *(f"{row[key]:.2f}" for key in ("p50_ms", "p99_ms", "max_ms")))
     console.print(table)
+    console.print()
 
 
 class ProgressBar:
@@ -98,18 +131,19 @@ class ProgressBar:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         if console.is_terminal and not quiet:
-            columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}")
-            self._bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
-            self._task = self._bar.add_task("streaming", total=1.0, detail="")
+            detail = TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+            self._bar = Progress(BarColumn(16), detail, console=console, transient=True)
+            self._task = self._bar.add_task("", total=1.0, detail="connecting")
             self._bar.start()
 
     def __call__(self, step: Step) -> None:
         """Show one step."""
-        connecting = step.trouble if step.trouble.startswith("connecting") else ""
-        text = connecting or (
+        text = (
             f"{step.elapsed_s:5.1f} of {step.total_s:g} s, {step.samples} samples, {step.windows} windows, "
             f"slowest {step.worst_ms:.1f} ms" + (f", {step.trouble}" if step.trouble else "")
         )
+        if step.trouble.startswith("connecting"):
+            text = step.trouble
         if self._bar is not None and self._task is not None:
             done = min(1.0, step.elapsed_s / step.total_s)
             self._bar.update(self._task, completed=done, detail=escape(text))
