@@ -1,0 +1,19 @@
+"""What every test may ask for on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--guide",
+        type=Path,
+        default=_ROOT.parent / "shared" / "requirements" / "debugging-guide.md",
+        metavar="PATH",
+        help="the debugging guide whose printed functions must run on our objects (default: %(default)s)",
+    )
