@@ -84,7 +84,11 @@ class Air:
     def start(self, submit: Submit) -> None:
         """Appear on the bus. ``submit`` has the pacing thread run a call (Pacer.submit)."""
         self._submit = submit
-        self._loop.run_until_complete(self._appear())
+        try:
+            self._loop.run_until_complete(self._appear())
+        except BaseException:
+            self._loop.close()
+            raise
         self._thread = threading.Thread(target=self._loop.run_forever, name="org.bluez", daemon=True)
         self._thread.start()
 
@@ -92,11 +96,13 @@ class Air:
         """Vanish from the bus, as if bluetoothd ended; safe to call twice."""
         if self._loop.is_closed():
             return
-        if self._thread is not None:
-            self.call(self._loop.stop)
-            self._thread.join()
-            self._loop.run_until_complete(self._vanish())
-        self._loop.close()
+        try:
+            if self._thread is not None:
+                self.call(self._loop.stop)
+                self._thread.join()
+                self._loop.run_until_complete(self._vanish())
+        finally:
+            self._loop.close()
 
     def call(self, call: Callable[..., None], *arguments: Any) -> None:
         """Run ``call(*arguments)`` on the event loop, soon and in order."""
@@ -272,7 +278,7 @@ class Air:
 
     async def _establish(self, outlet: AirOutlet) -> None:
         await asyncio.sleep(CONNECT_S)
-        if not outlet.in_range:
+        if outlet.path not in self.tree:  # it left meanwhile, and may even be back, to be discovered anew
             raise bluez_error("Failed", "le-connection-timeout")
         outlet.connected = True
         self.tree.change(outlet.path, DEVICE1, {"Connected": Variant("b", True)})

@@ -81,7 +81,7 @@ class World:
     addresses: list[str]
 
     def emit(self, number: int, item: bytes | LinkDown | LinkUp) -> None:
-        """Have a strap notify, or go out of or come into range, now."""
+        """Have a strap notify, or go out of or come into range, now; returns when that has happened."""
 
         def act(now_ns: int) -> None:
             self.straps[number].out.append(Batch.single(item, now_ns, MEASUREMENT) if isinstance(item, bytes) else item)
@@ -89,7 +89,13 @@ class World:
         outlet = self.served[number].outlet
         before = outlet.sent_bytes + outlet.unheard_bytes
         self.pacer.submit(act).result(5)
-        while isinstance(item, bytes) and outlet.sent_bytes + outlet.unheard_bytes == before:
+
+        def noticed() -> bool:
+            if isinstance(item, bytes):
+                return outlet.sent_bytes + outlet.unheard_bytes > before
+            return outlet.in_range is isinstance(item, LinkUp)
+
+        while not noticed():
             self.pacer.submit(lambda now_ns: None).result(5)
 
 
@@ -279,6 +285,26 @@ def test_coming_back_into_range_it_advertises_and_connects_again(world: World) -
             pass
         world.emit(0, LinkDown(0, "out of range"))
         world.emit(0, LinkUp(0))
+        async with connected(world) as client:
+            assert await client.read_gatt_char(LOCATION) == b"\x01"
+
+    run(work)
+
+
+def test_leaving_and_coming_back_while_a_client_connects_fails_that_connection_and_hurts_nothing(
+    world: World,
+) -> None:
+    async def work() -> None:
+        device = await BleakScanner.find_device_by_address(world.addresses[0], timeout=5)
+        assert device is not None
+        async with another_program() as call:
+            connecting = asyncio.ensure_future(call(world.served[0].outlet.path, "org.bluez.Device1", "Connect"))
+            while not world.served[0].outlet.connecting:
+                await asyncio.sleep(0)
+            world.emit(0, LinkDown(0, "out of range"))
+            world.emit(0, LinkUp(0))
+            reply = await connecting
+        assert (reply.error_name, reply.body) == ("org.bluez.Error.Failed", ["le-connection-timeout"])
         async with connected(world) as client:
             assert await client.read_gatt_char(LOCATION) == b"\x01"
 
