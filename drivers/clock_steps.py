@@ -13,6 +13,10 @@ from drivers.types import FloatArray, IntArray
 _SECOND_NS = 1_000_000_000
 _LATE_NS = 800_000_000
 """Longer than the longest stall that is no fault (0.5 s)."""
+_NOISY_NS = 3_000_000_000
+"""Where whole seconds are late by chance, a step must show for so long."""
+_WANDER = 2.5
+"""So many times what the floor moves at most in four of five seconds is no step."""
 _FLOOR_BLOCKS = 10
 _MOST_STEPS = 100
 _NEARLY = 0.8
@@ -42,7 +46,8 @@ def find_steps(
     """Time-base discontinuities of at least ``smallest_ms``, in order; arguments (n,), in order of arrival.
 
     Ahead: two chunks in a row earlier than the floor of the last ten seconds allows. Back: every chunk late for 0.8 s
-    or more, and not catching up. Stalls up to 0.5 s, outages and drift are none. Stops after 100.
+    or more, and not catching up. Stalls up to 0.5 s, outages, drift and jitter are none. Stops after 100. What
+    smallest_visible_ms() gives is the least that can be found.
     """
     if not len(device_ns):
         return []
@@ -58,6 +63,23 @@ def find_steps(
     return steps[:_MOST_STEPS]
 
 
+def smallest_visible_ms(device_ns: IntArray, arrival_ns: IntArray, segment: IntArray) -> float:
+    """Steps of less than this may hide in the delays of the link; arguments (n,) as for find_steps()."""
+    edges = [0, *(np.flatnonzero(np.diff(segment)) + 1).tolist(), len(device_ns)]
+    hidden = 0.0
+    for start, stop in pairwise(edges):
+        if stop > start:
+            starts, _, delay = arrival_groups(arrival_ns[start:stop], device_ns[start:stop])
+            hidden = max(hidden, _wander(arrival_ns[start:stop][starts], delay.astype(np.float64)))
+    return hidden / 1e6
+
+
+def _wander(at: IntArray, z: FloatArray) -> float:
+    """How far the floor of a second lies from that of the next by chance, ns; a few steps do not change it."""
+    _, lows, _ = _second_floors(at, z)
+    return _WANDER * float(np.quantile(np.abs(np.diff(lows)), 0.8)) if len(lows) > 2 else 0.0
+
+
 def _between(device: IntArray, arrival: IntArray, at: int, smallest_ns: float) -> list[Step]:
     """Where a new segment starts: compare the floors of a second on both sides."""
     now, last = int(arrival[at]), int(arrival[at - 1])
@@ -70,27 +92,32 @@ def _between(device: IntArray, arrival: IntArray, at: int, smallest_ns: float) -
 def _within(device: IntArray, arrival: IntArray, first: int, smallest_ns: float) -> list[Step]:
     starts, _, delay = arrival_groups(arrival, device)
     at, z = arrival[starts], (delay - delay[0]).astype(np.float64)
+    margin, wander = 0.6 * smallest_ns, _wander(at, z)
+    patience_ns, unsure_ns = (_NOISY_NS, _NOISY_NS - _SECOND_NS) if wander > margin else (_LATE_NS, 0)
     steps: list[Step] = []
     begin = 0
     while begin < len(z) and len(steps) < _MOST_STEPS:
-        found = _first_step(at[begin:], z[begin:], 0.6 * smallest_ns)
+        found = _first_step(at[begin:], z[begin:], max(margin, wander), patience_ns)
         if found is None:
             break
         place, floor = begin + found[0], found[1]
-        end = int(np.searchsorted(at, at[place] + _SECOND_NS))
-        size = floor - float(z[place:end].min())
+        begin = int(np.searchsorted(at[:-1], at[place] + unsure_ns))  # chunks late by chance stand before it
+        end = max(begin + 1, int(np.searchsorted(at, at[place] + unsure_ns + _SECOND_NS)))
+        size = floor - float(z[begin:end].min())
         if abs(size) >= _NEARLY * smallest_ns:
             steps.append(Step(first + int(starts[place]), int(at[place]), size, False))
-        begin = place
     return steps
 
 
-def _first_step(at: IntArray, z: FloatArray, margin: float) -> tuple[int, float] | None:
+def _first_step(at: IntArray, z: FloatArray, margin: float, patience_ns: int) -> tuple[int, float] | None:
     """Number of the first chunk after a step and the floor before it."""
     floor, age_ns = _running_floor(at, z)
-    slack, seen = margin + _SLACK_PPM * 1e-6 * age_ns, np.arange(len(z))
-    early = (z < floor - slack) & (seen >= 5)
-    late = (z > floor + slack) & (seen >= 5)
+    slack = margin + _SLACK_PPM * 1e-6 * age_ns
+    known = np.arange(len(z)) >= 5
+    if patience_ns > _LATE_NS:  # a floor that rests on less is none
+        known &= at - at[0] >= patience_ns
+    early = (z < floor - slack) & known
+    late = (z > floor + slack) & known
     # both against the first one's floor: the second's may have taken the first in already
     pair = np.flatnonzero(early[:-1] & (z[1:] < (floor - slack)[:-1]))
     first_early = int(pair[0]) if len(pair) else len(z)
@@ -98,23 +125,28 @@ def _first_step(at: IntArray, z: FloatArray, margin: float) -> tuple[int, float]
     for start, stop in zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True):
         if start > first_early:
             break
-        if stop - start >= 3 and at[stop - 1] - at[start] >= _LATE_NS and _stays(at[start:stop], z[start:stop], margin):
+        run = slice(start, stop)
+        if stop - start >= 3 and at[stop - 1] - at[start] >= patience_ns and _stays(at[run], z[run], margin, patience_ns):
             return start, float(floor[start])
     return (first_early, float(floor[first_early])) if first_early < len(z) else None
 
 
-def _stays(at: IntArray, z: FloatArray, margin: float) -> bool:
+def _stays(at: IntArray, z: FloatArray, margin: float, patience_ns: int) -> bool:
     """Late and not catching up: a queue that drains is no step."""
-    half = int(np.searchsorted(at, at[0] + _LATE_NS // 2))
-    end = int(np.searchsorted(at, at[0] + _LATE_NS, side="right"))
+    half = int(np.searchsorted(at, at[0] + patience_ns // 2))
+    end = int(np.searchsorted(at, at[0] + patience_ns, side="right"))
     return bool(z[half:end].min() > z[:half].min() - margin) if 0 < half < end else True
+
+
+def _second_floors(at: IntArray, z: FloatArray) -> tuple[IntArray, FloatArray, IntArray]:
+    """Of each second with chunks: the first chunk, the smallest delay, and the number of chunks. (b,) each"""
+    _, starts, counts = np.unique((at - at[0]) // _SECOND_NS, return_index=True, return_counts=True)
+    return starts, np.minimum.reduceat(z, starts), counts
 
 
 def _running_floor(at: IntArray, z: FloatArray) -> tuple[FloatArray, IntArray]:
     """Smallest delay of the ten seconds with chunks before each chunk, and how long ago these began. (g,) each"""
-    block = (at - at[0]) // _SECOND_NS
-    _, starts, counts = np.unique(block, return_index=True, return_counts=True)
-    lows = np.minimum.reduceat(z, starts)
+    starts, lows, counts = _second_floors(at, z)
     padded = np.concatenate([np.full(_FLOOR_BLOCKS, np.inf), lows])[:-1]
     before = np.lib.stride_tricks.sliding_window_view(padded, _FLOOR_BLOCKS).min(axis=1)
     floor = np.repeat(before, counts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from drivers.clock_steps import smallest_visible_ms
 from drivers.timebase import OnlineTimebase, find_steps, fit_clock
 from drivers.types import Samples
 
@@ -242,3 +243,40 @@ def test_a_step_that_the_codec_segmented_is_reported_too():
     assert step.index == np.argmax(after)
     assert step.size_ns / 1e6 == pytest.approx(400, abs=2)
     assert find_steps(device, arrival, after.astype(np.int64)) == []
+
+
+def jittered(rate_hz: float, seed: int, seconds: float = 30.0, hold_s: float = 0.25, most_s: float = 0.16):
+    """Delays uniform in 0..most_s, drawn anew every hold_s, order kept: whole seconds are late by chance."""
+    device = np.arange(int(seconds * rate_hz)) / rate_hz
+    delays = np.random.default_rng(seed).uniform(0, most_s, int(seconds / hold_s) + 2)
+    arrival = np.maximum.accumulate(device + delays[(device / hold_s).astype(np.int64)])
+    return (device * 1e9).astype(np.int64), (arrival * 1e9).astype(np.int64) + HOST0_NS
+
+
+@pytest.mark.parametrize("rate_hz", [4, 10, 64, 250])
+def test_jitter_is_no_step(rate_hz):
+    for seed in range(40):
+        assert find_steps(*jittered(rate_hz, seed)) == []
+
+
+@pytest.mark.parametrize("rate_hz", [10, 250])
+@pytest.mark.parametrize("jump_ms", [-500, 500])
+@pytest.mark.parametrize("at_s", [10, 28.5])
+def test_a_step_is_found_once_through_jitter(rate_hz, jump_ms, at_s):
+    for seed in range(20):
+        device, arrival = jittered(rate_hz, seed)
+        found = find_steps(device + np.where(device >= at_s * 1e9, jump_ms * 1_000_000, 0), arrival)
+        if at_s < 20 or found:  # a step back cannot be told from a stall in the last moments of a run
+            (step,) = found
+            assert step.size_ns / 1e6 == pytest.approx(jump_ms, abs=160)
+
+
+def test_what_hides_in_the_delays_is_said():
+    exact = np.arange(7500, dtype=np.int64) * 4_000_000
+    one = np.zeros(7500, dtype=np.int64)
+    assert smallest_visible_ms(exact, exact + HOST0_NS, one) == 0
+    device, arrival, _ = carried("exponential", 30, 50, seed=1)
+    assert smallest_visible_ms(device, arrival, one) < 5
+    assert smallest_visible_ms(*jittered(250, 1), one) > 50
+    stepped = device + np.where(device > 15e9, 500_000_000, 0)
+    assert smallest_visible_ms(stepped, arrival, one) < 5
