@@ -8,6 +8,7 @@ the lateness at its end do not both come near a turn (1.024 s). Where they do, t
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,13 +16,15 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from drivers.types import IntArray
+from drivers.types import Event, IntArray, Lost, Malformed, Reordered
 
 EARLY_NS = 50_000_000
 """A frame further ahead of the earliest-arrival line than this was not sent by a steady counter."""
 _STALL_NS = 200_000_000
 """Lateness that is believed without a loss even where a turn of the counter is shorter."""
 _STEP_BACK = 8
+_FALLEN = 3
+"""So many frames behind the newest, one after the other at the device's pace, are a counter that fell back a little."""
 _LEAK = 1 / 64
 """Share of a period by which the line follows a slow device, for each frame received: never over a silence."""
 _DRIFT = 5e-4
@@ -29,8 +32,11 @@ _DRIFT = 5e-4
 _SCALAR = 12
 """Up to so many frames, plain Python is faster than arrays."""
 _LONGEST_RUN = 8192
+TOO_SOON = -(1 << 62)
+"""SparseIndex's mark for a sample that cannot be one."""
 
-IncidentKind: TypeAlias = Literal["lost", "repeated", "reordered", "reset", "ambiguous"]
+IncidentKind: TypeAlias = Literal["lost", "repeated", "reordered", "odd", "reset", "ambiguous"]
+"""odd: the counter of this one frame is impossible and not believed; if the next goes on from it, that is a reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +62,9 @@ class Unwrapped:
     """In order of position; a clean batch has none."""
 
     def kept(self) -> np.typing.NDArray[np.bool_]:
-        """(n,) False where a frame only repeats an earlier one."""
+        """(n,) False where a frame only repeats an earlier one or has an odd counter."""
         keep = np.ones(len(self.index), dtype=bool)
-        keep[[i.position for i in self.incidents if i.kind == "repeated"]] = False
+        keep[[i.position for i in self.incidents if i.kind in ("repeated", "odd")]] = False
         return keep
 
 
@@ -80,6 +86,8 @@ class CounterUnwrapper:
         self._started = False
         self._last = self._index0 = self._received = self._doubt = self._seen = 0
         self._arrival0_ns = self._last_arrival_ns = 0
+        self._odd: int | None = None
+        self._fallen = self._fallen_to = self._fallen_ns = 0
         self._line = 0.0
         self._sure_line = 0.0
         """The line as it was before the last loss of more than a turn, for the next ``_doubt`` frames."""
@@ -137,6 +145,7 @@ class CounterUnwrapper:
             self._line = float(line[done])
             self._doubt = max(0, self._doubt - done)
             self._last_arrival_ns = int(arrival_ns[start + done - 1])
+            self._odd, self._fallen = None, 0
         return done
 
     # --- one frame ----------------------------------------------------------------------------
@@ -151,10 +160,14 @@ class CounterUnwrapper:
         height = self._height(step, arrival_ns)
         late = height - self._line
         if back <= self._near and (silence_ns < self._turn_ns / 2 or late < -EARLY_NS):
-            return self._behind(back, arrival_ns, position, incidents)
+            return self._behind(counter, back, arrival_ns, position, incidents)
         turns = int((late + self._edge_ns) // self._turn_ns) if late >= self._late_ns else 0
-        if (detail := self._impossible(counter, step, height, silence_ns)) is not None:
-            incidents.append(Incident(position, "reset", detail=detail))
+        if step > self._near and late < -(EARLY_NS + _DRIFT * silence_ns):
+            return self._impossible(counter, arrival_ns, position, incidents)
+        early = self._sure_line - height
+        if self._doubt and early > EARLY_NS:
+            detail = f"frames come {early / 1e6:.0f} ms early: the loss told before was counted {self.modulus} frames "
+            incidents.append(Incident(position, "reset", detail=detail + "too long, as the silence hid a stall"))
             return self._begin(counter, arrival_ns)
         step += turns * self.modulus
         if step > 1:
@@ -167,19 +180,16 @@ class CounterUnwrapper:
             self._doubt = self.modulus
         return self._last
 
-    def _impossible(self, counter: int, step: int, height: float, silence_ns: int) -> str | None:
-        """Why this frame cannot be ``step`` frames behind the last, or None."""
-        late = height - self._line
-        if step > self._near and late < -(EARLY_NS + _DRIFT * silence_ns):
-            was = self._last % self.modulus
-            return f"counter went from {was} to {counter}, {-late / 1e6:.0f} ms before a device could send that many"
-        early = self._sure_line - height
-        if self._doubt and early > EARLY_NS:
-            return (
-                f"frames come {early / 1e6:.0f} ms early: the loss told before was counted {self.modulus} frames "
-                "too long, as the silence hid a stall"
-            )
-        return None
+    def _impossible(self, counter: int, arrival_ns: int, position: int, incidents: list[Incident]) -> int:
+        """No loss explains this counter: one damaged frame, or if this is the second on end, a reset."""
+        ahead = 0 if self._odd is None else (counter - self._odd) % self.modulus
+        detail = f"the counter went from {self._last % self.modulus} to {counter}, more than time allows"
+        if 1 <= ahead <= max(1, self._near):
+            incidents.append(Incident(position, "reset", detail=detail))
+            return self._begin(counter, arrival_ns)
+        incidents.append(Incident(position, "odd", detail=detail))
+        self._odd, self._last_arrival_ns = counter, arrival_ns
+        return self._last
 
     def _height(self, step: int, arrival_ns: int) -> float:
         """Arrival less the time of sending, and less what the line may have risen by then."""
@@ -193,6 +203,7 @@ class CounterUnwrapper:
         self._seen = (self._seen << min(step, self._near + 1) | 1) & self._window
         self._doubt = max(0, self._doubt - 1)
         self._last_arrival_ns = arrival_ns
+        self._odd, self._fallen = None, 0
 
     def _tell_doubt(self, turns: int, late: float, silence_ns: int, position: int, incidents: list[Incident]) -> None:
         """A long silence with a lateness at the very edge of the window could be a turn more or less."""
@@ -212,12 +223,23 @@ class CounterUnwrapper:
         self._arrival0_ns = self._last_arrival_ns = arrival_ns
         self._received, self._doubt, self._line = 0, 0, 0.0
         self._seen = 1
+        self._odd, self._fallen = None, 0
         return counter
 
-    def _behind(self, back: int, arrival_ns: int, position: int, incidents: list[Incident]) -> int:
-        """A frame at or behind the newest one: seen before, or overtaken on the way."""
-        self._last_arrival_ns = arrival_ns
+    def _behind(self, counter: int, back: int, arrival_ns: int, position: int, incidents: list[Incident]) -> int:
+        """A frame at or behind the newest one: seen before, overtaken on the way, or counted anew from there."""
         known = bool(self._seen >> back & 1)
+        follows = self._fallen and counter == (self._fallen_to + 1) % self.modulus
+        self._fallen = (self._fallen + 1 if follows else 1) if known else 0
+        self._fallen_to = counter
+        if self._fallen == 1:
+            self._fallen_ns = arrival_ns
+        self._last_arrival_ns = arrival_ns
+        paced = arrival_ns - self._fallen_ns >= (self._fallen - 1) * self.period_ns / 2
+        if self._fallen >= _FALLEN and paced:
+            detail = f"the counter fell back from {self._last % self.modulus} and went on from there to {counter}"
+            incidents.append(Incident(position, "reset", detail=detail))
+            return self._begin(counter, arrival_ns)
         self._seen |= 1 << back
         incidents.append(Incident(position, "repeated" if known else "reordered"))
         return self._last - back
@@ -241,8 +263,8 @@ def spans(segment: IntArray) -> list[tuple[int, int]]:
 class SparseIndex:
     """Sample numbers of a stream that is carried by only one frame in about ``ratio``.
 
-    Every next sample is round(frames since the last / ratio) further, at least one, so the stream's
-    phase against the frame numbers may be anything and may creep.
+    Every next sample is round(frames since the last / ratio) further, so the stream's phase against the
+    frame numbers may be anything and may creep. A sample half a ratio or less behind the last is none.
     """
 
     def __init__(self, ratio: float) -> None:
@@ -255,28 +277,39 @@ class SparseIndex:
 
     def update(self, frames: IntArray) -> tuple[IntArray, IntArray]:
         """Of the samples in frames number ``frames`` (n,): their numbers, and how many samples were lost
-        before each, or less than zero for one that comes behind a later one."""
+        before each: less than zero for one that comes behind a later one, TOO_SOON for one that is none."""
         if not len(frames):
             return frames, frames
         if self._frame is None:
             self._frame = int(frames[0])
             self._index = int((frames[0] + 1e-6) // self.ratio)
             self._top = self._index - 1
-        if len(frames) <= _SCALAR:
-            pairs = [self._next(frame) for frame in frames.tolist()]
-            return np.array([p[0] for p in pairs], dtype=np.int64), np.array([p[1] for p in pairs], dtype=np.int64)
-        gaps = steps_from(self._frame or 0, frames)
-        steps = np.rint(gaps / self.ratio).astype(np.int64)
-        steps = np.where(gaps > 0, np.maximum(steps, 1), steps)
-        index = self._index + np.cumsum(steps)
+        gaps = steps_from(self._frame, frames)
+        if len(frames) <= _SCALAR or ((gaps > 0) & (gaps * 2 <= self.ratio)).any():
+            pairs = np.array([self._next(frame) for frame in frames.tolist()], dtype=np.int64)
+            return pairs[:, 0], pairs[:, 1]
+        index = self._index + np.cumsum(np.floor(gaps / self.ratio + 0.5).astype(np.int64))
         tops = np.maximum.accumulate(np.concatenate([[self._top], index]))
         self._frame, self._index, self._top = int(frames[-1]), int(index[-1]), int(tops[-1])
         return index, index - tops[:-1] - 1
 
     def _next(self, frame: int) -> tuple[int, int]:
         gap = frame - (self._frame or 0)
-        step = round(gap / self.ratio)
-        self._index += max(step, 1) if gap > 0 else step
+        if 0 < gap * 2 <= self.ratio:
+            return self._index, TOO_SOON
+        self._index += math.floor(gap / self.ratio + 0.5)
         lost = self._index - self._top - 1
         self._frame, self._top = frame, max(self._top, self._index)
         return self._index, lost
+
+
+def sparse_events(stream: str, lost: IntArray, arrival_ns: IntArray) -> list[Event]:
+    """What SparseIndex says about samples (n,) that arrived at ``arrival_ns`` (n,), as events."""
+    events: list[Event] = []
+    for k in np.flatnonzero(lost).tolist():
+        count, at_ns = int(lost[k]), int(arrival_ns[k])
+        if count == TOO_SOON:
+            events.append(Malformed(f"a sample of {stream} sooner than its rate allows", 0, b"", at_ns))
+        else:
+            events.append(Lost(stream, count, at_ns) if count > 0 else Reordered(stream, 1, at_ns))
+    return events

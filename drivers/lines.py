@@ -77,6 +77,8 @@ class LineReader:
         self._buffer = StampedBuffer()
         self._given_up = GivenUp(f"a line of more than {LONGEST_LINE} bytes")
         self._pending = self._empty()
+        self._lines: list[bytes] = []
+        self._keep: IntArray = np.empty(0, dtype=np.int64)
         self.restart(aligned=False)
 
     def restart(self, *, aligned: bool) -> None:
@@ -117,7 +119,12 @@ class LineReader:
         lines = data[start : done - 1].split(b"\n")
         arrival_ns = joined.time_of(start + np.cumsum([len(line) + 1 for line in lines]) - 1)
         rows, keep, wrong = self._rows(lines)
+        self._lines, self._keep = lines, keep
         return rows, arrival_ns[keep], [*events, *_given_up(wrong, lines, arrival_ns)]
+
+    def line(self, row: int) -> bytes:
+        """The line that completed a row of the last feed()."""
+        return self._lines[int(self._keep[row])]
 
     def _none(self, events: list[Malformed]) -> tuple[FloatArray, IntArray, list[Malformed]]:
         return np.empty((0, len(self.layout.cells))), np.empty(0, np.int64), events

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,7 +62,7 @@ class RowClock:
             if self._wrap_ns:
                 moved = (moved + self._wrap_ns // 2) % self._wrap_ns - self._wrap_ns // 2
             device_ns = unwrapped + np.cumsum(moved)
-            numbers = number + np.cumsum(np.rint(moved * (1e-9 * self._rate_hz)).astype(np.int64))
+            numbers = number + np.cumsum(_rounded(moved * (1e-9 * self._rate_hz)))
             self._last = int(raw[-1]), int(device_ns[-1]), int(numbers[-1])
             self._moved = moved
         if self._counter_cell is not None:
@@ -82,3 +84,8 @@ class RowClock:
         self._jumps += len(jumped)
         self._before = int(unwrapped.index[-1]), int(unwrapped.segment[-1])
         return segment, [(k, f"the board's clock jumped by {excess_ns[k] / 1e6:.0f} ms") for k in jumped.tolist()]
+
+
+def _rounded(steps: NDArray[np.floating[Any]]) -> IntArray:
+    """To whole numbers, halves away from zero: so a time that was wrong once takes back what it added."""
+    return np.asarray(np.copysign(np.floor(np.abs(steps) + 0.5), steps), dtype=np.int64)

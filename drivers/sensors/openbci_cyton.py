@@ -9,7 +9,7 @@ import numpy as np
 
 from drivers import cyton_frame as wire
 from drivers.codec import Block, Expect, Gatt, Golden, Pause, Reply, Steps, Write
-from drivers.counter import CounterUnwrapper, Incident, SparseIndex, spans
+from drivers.counter import TOO_SOON, CounterUnwrapper, Incident, SparseIndex, spans, sparse_events
 from drivers.cyton_board import CHANNELS, FULL_COUNT, GAINS, RATE_HZ, CytonBoard, microvolts_per_count
 from drivers.errors import HandshakeError, SettingError
 from drivers.framing import Bytes, SyncedFrames, int24_be, to_int24_be
@@ -21,6 +21,7 @@ from drivers.types import (
     Event,
     IntArray,
     Lost,
+    Malformed,
     Notice,
     Reordered,
     Repeated,
@@ -148,7 +149,7 @@ class Host:
         milliseconds = None
         for incident in unwrapped.incidents:
             frame = frames[incident.position : incident.position + 1]
-            events += self._tell(incident, int(arrival_ns[incident.position]), self._carries_accel(frame))
+            events += self._tell(incident, int(arrival_ns[incident.position]), frame)
         if unwrapped.incidents:
             keep = unwrapped.kept()
             frames, arrival_ns, index, segment = frames[keep], arrival_ns[keep], index[keep], segment[keep]
@@ -163,7 +164,7 @@ class Host:
             events += self._samples(frames[a:b], arrival_ns[a:b], index[a:b], int(segment[a]), stamps)
         return events
 
-    def _tell(self, incident: Incident, at_ns: int, with_accel: bool) -> list[Event]:
+    def _tell(self, incident: Incident, at_ns: int, frame: Bytes) -> list[Event]:
         """Events of the frame counter; losses of the accelerometer show in its own numbers."""
         every = [stream.name for stream in self.streams]
         exg = every[:-1]
@@ -171,9 +172,11 @@ class Host:
             case "lost":
                 return [Lost(name, incident.count, at_ns) for name in exg]
             case "repeated":
-                return [Repeated(name, 1, at_ns) for name in (every if with_accel else exg)]
+                return [Repeated(name, 1, at_ns) for name in (every if self._carries_accel(frame) else exg)]
             case "reordered":
                 return [Reordered(name, 1, at_ns) for name in exg]
+            case "odd":
+                return [Malformed(incident.detail, wire.LENGTH, frame.tobytes(), at_ns)]
             case "reset":
                 return [CounterReset(name, at_ns, incident.detail) for name in every]
             case "ambiguous":
@@ -203,12 +206,12 @@ class Host:
             slots = index[rows]
             if self._settings.timestamps:
                 slots = slots // 256 * wire.SLOTS_PER_TURN + slots % 256 // 10
-            arrival_ns, stamps = arrival_ns[rows], None if device_ns is None else device_ns[rows]
             numbers, lost = self._accel_index.update(slots)
-            for k in np.flatnonzero(lost).tolist():
-                count, at_ns = int(lost[k]), int(arrival_ns[k])
-                events.append(Lost("accel", count, at_ns) if count > 0 else Reordered("accel", 1, at_ns))
-            events.append(Samples("accel", g, numbers, arrival_ns, stamps, segment))
+            events += sparse_events("accel", lost, arrival_ns[rows])
+            if (soon := lost == TOO_SOON).any():
+                rows, g, numbers = rows[~soon], g[~soon], numbers[~soon]
+            stamps = None if device_ns is None else device_ns[rows]
+            events.append(Samples("accel", g, numbers, arrival_ns[rows], stamps, segment))
         return events
 
 

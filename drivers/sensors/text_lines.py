@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from drivers.codec import Block, Expect, Gatt, Golden, Reply, Steps
-from drivers.counter import CounterUnwrapper, Incident, SparseIndex, spans
+from drivers.counter import TOO_SOON, CounterUnwrapper, Incident, SparseIndex, spans, sparse_events
 from drivers.errors import HandshakeError
 from drivers.lines import LineReader, write_rows
 from drivers.row_clock import NO_WRAP, RowClock
@@ -20,10 +20,8 @@ from drivers.types import (
     Event,
     FloatArray,
     IntArray,
-    Lost,
     Malformed,
     Notice,
-    Reordered,
     Repeated,
     Samples,
 )
@@ -106,10 +104,11 @@ class Host:
         """Decode lines; see drivers.codec.Host."""
         rows, arrival_ns, malformed = self._reader.feed(batch)
         events: list[Event] = list(malformed)
-        wrong = self._clock.wrong(rows)
-        if wrong.any():
-            events += [Malformed("a counter or time that is none", 0, b"", int(at)) for at in arrival_ns[wrong]]
-            rows, arrival_ns = rows[~wrong], arrival_ns[~wrong]
+        right = np.arange(len(rows))
+        if (wrong := self._clock.wrong(rows)).any():
+            events += [self._refused("no counter or time", k, arrival_ns) for k in np.flatnonzero(wrong).tolist()]
+            right = np.flatnonzero(~wrong)
+            rows, arrival_ns = rows[right], arrival_ns[right]
         if not len(rows):
             return events
         if not self._clock.counts:
@@ -117,7 +116,8 @@ class Host:
         device_ns, counters = self._clock.read(rows)
         unwrapped = self._unwrap.update(counters, arrival_ns)
         for incident in unwrapped.incidents:
-            events += self._tell(incident, rows[incident.position], int(arrival_ns[incident.position]))
+            at = incident.position
+            events += self._tell(incident, rows[at], int(arrival_ns[at]), self._reader.line(int(right[at])))
         segment, steps = self._clock.segments(unwrapped)
         for position, detail in steps:
             events += [CounterReset(s.name, int(arrival_ns[position]), detail) for s in self.streams]
@@ -131,10 +131,16 @@ class Host:
             events += self._samples(rows[a:b], arrival_ns[a:b], index[a:b], int(segment[a]), stamps)
         return events
 
-    def _tell(self, incident: Incident, row: FloatArray, at_ns: int) -> list[Event]:
+    def _refused(self, reason: str, row: int, arrival_ns: IntArray) -> Malformed:
+        line = self._reader.line(row)
+        return Malformed(reason, len(line) + 1, line[:64], int(arrival_ns[row]))
+
+    def _tell(self, incident: Incident, row: FloatArray, at_ns: int, line: bytes) -> list[Event]:
         """Events of the lines' numbers; what was lost shows in each stream's own."""
         if incident.kind == "repeated":
             return [Repeated(name, 1, at_ns) for name, cs in self._columns.items() if not np.isnan(row[cs]).all()]
+        if incident.kind == "odd":
+            return [Malformed(incident.detail, len(line) + 1, line[:64], at_ns)]
         if incident.kind == "reset":
             return [CounterReset(stream.name, at_ns, incident.detail) for stream in self.streams]
         return [Notice("loss_ambiguous", incident.detail, at_ns)] if incident.kind == "ambiguous" else []
@@ -164,12 +170,11 @@ class Host:
             if not len(there):
                 continue
             index, lost = self._index[name].update(numbers[there])
-            at_ns = arrival_ns[there]
-            for k in np.flatnonzero(lost).tolist():
-                count = int(lost[k])
-                events.append(Lost(name, count, int(at_ns[k])) if count > 0 else Reordered(name, 1, int(at_ns[k])))
+            events += sparse_events(name, lost, arrival_ns[there])
+            if (soon := lost == TOO_SOON).any():
+                there, index = there[~soon], index[~soon]
             stamps = None if device_ns is None else device_ns[there]
-            events.append(Samples(name, rows[there][:, columns], index, at_ns, stamps, segment))
+            events.append(Samples(name, rows[there][:, columns], index, arrival_ns[there], stamps, segment))
         return events
 
 

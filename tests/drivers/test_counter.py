@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.counter import CounterUnwrapper, Incident, SparseIndex, Unwrapped
+from drivers.counter import TOO_SOON, CounterUnwrapper, Incident, SparseIndex, Unwrapped
 
 PERIOD = 4_000_000
 TURN = 256 * PERIOD
@@ -80,14 +80,49 @@ def test_a_frame_repeated_behind_later_ones_is_a_repeat() -> None:
     assert told(unwrap(np.array([0, 1, 2, 3, 1, 4]))) == [("repeated", 4, 1)]
 
 
-def test_a_counter_that_falls_back_begins_a_segment() -> None:
+def test_a_counter_that_falls_back_begins_a_segment_as_soon_as_a_second_frame_says_so() -> None:
     counters = np.concatenate([np.arange(100), np.arange(50)])
     result = cyton_counter().update(counters, on_time(np.arange(150)))
-    assert result.segment.tolist() == [0] * 100 + [1] * 50
-    assert result.index[100:].tolist() == list(range(50))
-    (incident,) = result.incidents
-    assert (incident.kind, incident.position) == ("reset", 100)
-    assert "99" in incident.detail
+    assert [(i.kind, i.position) for i in result.incidents] == [("odd", 100), ("reset", 101)]
+    assert result.segment[result.kept()].tolist() == [0] * 100 + [1] * 49
+    assert result.index[result.kept()].tolist() == [*range(100), *range(1, 50)]
+    assert "99" in result.incidents[1].detail
+
+
+@pytest.mark.parametrize("back", [2, 3, 5, 8])
+def test_a_counter_that_falls_back_a_little_begins_a_segment_after_three_frames(back: int) -> None:
+    counters = np.concatenate([np.arange(200), np.arange(200 - back - 1, 260)]) % 256
+    result = cyton_counter().update(counters, on_time(np.arange(len(counters))))
+    assert [(i.kind, i.position) for i in result.incidents] == [("repeated", 200), ("repeated", 201), ("reset", 202)]
+    assert result.segment[-1] == 1
+
+
+def test_frames_that_a_buffer_repeats_at_once_are_repeats_and_no_reset() -> None:
+    numbers = np.concatenate([np.arange(20), np.arange(14, 20), np.arange(20, 40)])
+    result = unwrap(numbers)
+    assert {i.kind for i in result.incidents} == {"repeated"}
+    assert result.index[result.kept()].tolist() == list(range(40))
+
+
+@pytest.mark.parametrize("bit", range(4, 8))
+def test_a_flipped_bit_in_one_counter_costs_that_frame_alone(bit: int) -> None:
+    counters = np.arange(100)
+    counters[60] ^= 1 << bit
+    result = cyton_counter().update(counters, on_time(np.arange(100)))
+    assert [(i.kind, i.position) for i in result.incidents] == [("odd", 60), ("lost", 61)]
+    assert result.segment.tolist() == [0] * 100
+
+
+@pytest.mark.parametrize("bit", range(4))
+def test_a_flipped_low_bit_in_one_counter_makes_no_segment(bit: int) -> None:
+    """A few frames ahead or back is possible, so it is told as a loss that is made good; never as a reset."""
+    for at in range(40, 60):
+        counters = np.arange(100)
+        counters[at] ^= 1 << bit
+        result = cyton_counter().update(counters, on_time(np.arange(100)))
+        assert result.segment.tolist() == [0] * 100
+        count = {kind: sum(i.count for i in result.incidents if i.kind == kind) for kind in ("lost", "reordered")}
+        assert count["lost"] - count["reordered"] == 1
 
 
 def test_a_restart_begins_a_segment_without_an_incident() -> None:
@@ -195,3 +230,14 @@ def test_a_late_sample_of_a_sparse_stream_is_marked() -> None:
     index, lost = SparseIndex(10).update(np.array([0, 20, 10, 30]))
     assert index.tolist() == [0, 2, 1, 3]
     assert lost.tolist() == [0, 1, -2, 0]
+
+
+@pytest.mark.parametrize("soon", range(1, 10))
+def test_a_sample_out_of_turn_does_not_shift_the_numbers_of_the_others(soon: int) -> None:
+    """A bit flipped in a frame that carries no sample makes it look as if it did."""
+    frames = np.array([0, 10, 20, 20 + soon, *range(30, 400, 10)])
+    index, lost = SparseIndex(10).update(frames)
+    kept = lost != TOO_SOON
+    assert np.count_nonzero(~kept) == 1
+    assert index[kept].tolist() == list(range(40))
+    assert not lost[kept].any()

@@ -128,7 +128,7 @@ def test_a_clock_of_32_bits_goes_on_through_its_wrap() -> None:
 def test_a_clock_that_falls_back_begins_a_segment() -> None:
     times = [*range(100_000, 100_400, 4), *range(0, 200, 4)]
     events = feed(Host(Settings(columns=[ECG], time_column="t")), *(f"{t},1.0" for t in times))
-    assert [len(e.index) for e in events if isinstance(e, Samples)] == [100, 50]
+    assert [len(e.index) for e in events if isinstance(e, Samples)] == [100, 49]  # one to see, one to believe
     assert [e.segment for e in events if isinstance(e, Samples)] == [0, 1]
     assert [e.stream for e in events if isinstance(e, CounterReset)] == ["ecg"]
     assert lost(events, "ecg") == 0
@@ -143,6 +143,16 @@ def test_a_clock_that_jumps_ahead_while_lines_go_on_is_no_loss(counted: bool) ->
     assert [e.segment for e in events if isinstance(e, Samples)] == [0, 1]
     assert len([e for e in events if isinstance(e, CounterReset)]) == 1
     assert lost(events, "ecg") == 0
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 2, 3, 61, 9_999_998, 2**31 + 2])
+def test_one_wrong_time_costs_its_line_alone(wrong: int) -> None:
+    times = [20_000 + 4 * k for k in range(60)]
+    times[30] = wrong
+    events = feed(Host(Settings(columns=[ECG], time_column="t")), *(f"{t},{k}" for k, t in enumerate(times)))
+    assert [row[0] for row in rows(events, "ecg")] == [float(k) for k in range(60) if k != 30]
+    assert (lost(events, "ecg"), len([e for e in events if isinstance(e, Malformed)])) == (1, 1)
+    assert {e.segment for e in events if isinstance(e, Samples)} == {0}
 
 
 def test_unix_milliseconds_fit() -> None:
