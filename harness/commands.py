@@ -141,7 +141,6 @@ def simulate(given: argparse.Namespace, err: Console) -> int:
     rig = read_rig(given.rig) if given.rig is not None else None
     spec = simulated_sensor(given, rig)
     way, at = ("pty", given.pty) if given.pty else ("tcp", str(given.tcp)) if given.tcp is not None else ("", "")
-    err.print(f"serving a simulated {spec.sensor}; Ctrl-C ends it", markup=False, highlight=False)
     run_until_interrupted([ServedSpec(spec, way, at)], seed=spec.seed, subject=rig.subject if rig else {})
     return 0
 
@@ -233,7 +232,8 @@ def show_found(found: Sequence[Found], err: Console) -> int:
         err.print("no serial port and no BLE sensor was found: plug one in, switch it on, and look again")
         return 5
     _write(as_yaml(found))
-    err.print("paste what you need into a rig file; `hil probe SENSOR --port PORT` tries it first", highlight=False)
+    advice = "paste what you need into a rig file; `hil probe SENSOR --port PORT` tries it first"
+    err.print(advice, highlight=False, soft_wrap=True)
     return 0
 
 

@@ -31,6 +31,7 @@ from drivers.types import (
     StreamSpec,
 )
 
+_AGE = "age: of the newest sample when it was read, median / largest; a delay that never varies does not show in it"
 _INCIDENTS: dict[type, str] = {
     Malformed: "malformed pieces",
     CounterReset: "resets of the counter or clock",
@@ -67,6 +68,7 @@ def probe_driver(driver: Driver, duration_ns: int, out: Console) -> int:
     driver.close()
     if any(stream.count for stream in heard.values()):
         out.print(_table(driver.streams, heard, elapsed_s))
+        out.print(_AGE, style="dim", highlight=False)
     _show_events(events, out)
     if down is not None:
         _red(out, f"the link went down while it was probed: {down.reason}")
@@ -129,8 +131,6 @@ def _table(streams: Sequence[StreamSpec], heard: dict[str, Heard], elapsed_s: fl
             escape(spec.name), str(stream.count), rate, _ages(stream.ages_ms), escape(_range(stream, spec.unit)),
             escape(_quality(stream)),
         )  # fmt: skip
-    age = "age: of the newest sample when it was read, median / largest; a delay that is\nalways there cannot be seen"
-    table.caption, table.caption_justify = age, "left"
     return table
 
 

@@ -193,7 +193,7 @@ class Meaning:
         file = model.get("file")
         if file is not None and model.get("factory") is not None:
             self._add(("model", "file"), "give either factory or file, not both", True)
-        if isinstance(file, str) and not (self._folder / file).is_file():
+        elif isinstance(file, str) and not (self._folder / file).is_file():
             self._add(("model", "file"), f"no such file: {self._folder / file}")
         for modality, given in _mapping(model.get("inputs")).items():
             self._input(("model", "inputs", modality), _mapping(given))
