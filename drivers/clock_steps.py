@@ -125,8 +125,8 @@ def _first_step(at: IntArray, z: FloatArray, margin: float, patience_ns: int) ->
     for start, stop in zip(np.flatnonzero(edges == 1).tolist(), np.flatnonzero(edges == -1).tolist(), strict=True):
         if start > first_early:
             break
-        run = slice(start, stop)
-        if stop - start >= 3 and at[stop - 1] - at[start] >= patience_ns and _stays(at[run], z[run], margin, patience_ns):
+        lasts = stop - start >= 3 and at[stop - 1] - at[start] >= patience_ns
+        if lasts and _stays(at[start:stop], z[start:stop], margin, patience_ns):
             return start, float(floor[start])
     return (first_early, float(floor[first_early])) if first_early < len(z) else None
 

@@ -9,6 +9,9 @@ import numpy as np
 from drivers.types import CounterReset, IntArray, LinkDown, LinkUp, Lost, Malformed, Reordered, Repeated
 from harness.recording import Recording, StreamData
 
+_STALL_NS = 500_000_000
+"""A link may hold samples up for so long without losing any."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -63,13 +66,52 @@ def delivery_of(recording: Recording, stream: StreamData) -> Delivery:
             if isinstance(event, Lost) and role == stream.role and event.stream == stream.spec.name
             and event.arrival_ns >= recording.start_ns
         ]  # fmt: skip
-        missing = _missing_ends(recording, stream.time_ns[inside], rate)
-        return Delivery(received, sum(losses) + missing, True, len(losses) + bool(missing), gap_ms, gap_at_s)
+        silent = _missing_in_outages(recording, stream, rate), _missing_ends(recording, stream.time_ns[inside], rate)
+        incidents = len(losses) + sum(map(bool, silent))
+        return Delivery(received, sum(losses) + sum(silent), True, incidents, gap_ms, gap_at_s)
     if rate is None:
         return Delivery(received, 0, False, 0, gap_ms, gap_at_s)
-    expected = int((recording.stop_ns - recording.start_ns) / 1e9 * rate)
-    lost = max(0, expected - received - 1)  # the run's ends cut one period
-    return Delivery(received, lost, False, int(lost > 0), gap_ms, gap_at_s)
+    between = _missing_between(stream.arrival_ns[inside], rate)
+    missing = _missing_ends(recording, stream.time_ns[inside], rate)
+    return Delivery(received, between + missing, False, bool(between) + bool(missing), gap_ms, gap_at_s)
+
+
+def _missing_between(arrival_ns: IntArray, rate_hz: float) -> int:
+    """Samples without a number that did not come between the first and the last that did, if the rate is right.
+
+    Each of them makes all later ones a period later for good; what is late at the ends has only been held up.
+    """
+    if not len(arrival_ns):
+        return 0
+    late_ns = arrival_ns - arrival_ns[0] - np.arange(len(arrival_ns)) * (1e9 / rate_hz)
+    first = late_ns[arrival_ns <= arrival_ns[0] + _STALL_NS].min()
+    last = late_ns[arrival_ns >= arrival_ns[-1] - _STALL_NS].min()
+    return max(0, round(float(last - first) * 1e-9 * rate_hz))
+
+
+def _missing_in_outages(recording: Recording, stream: StreamData, rate_hz: float | None) -> int:
+    """Samples that a sensor which was started anew, and counts from its start, does not count as lost."""
+    missing = 0
+    for down_ns, back_ns in outages_ns(recording, stream.role) if rate_hz else ():
+        before = stream.time_ns[(stream.arrival_ns <= down_ns) & (stream.arrival_ns >= recording.start_ns)]
+        after = stream.time_ns[(stream.arrival_ns >= back_ns) & (stream.arrival_ns <= recording.stop_ns)]
+        if len(after) and back_ns > recording.start_ns:
+            since_ns = int(before.max()) if len(before) else recording.start_ns
+            missing += max(0, round((int(after.min()) - since_ns) / 1e9 * (rate_hz or 0)) - 1)
+    return missing
+
+
+def outages_ns(recording: Recording, role: str) -> list[tuple[int, int]]:
+    """When the role's link was gone: from its loss to the first sample after it came back, or to the run's stop."""
+    arrivals = [stream.arrival_ns for stream in recording.streams.values() if stream.role == role]
+    ups = [e.arrival_ns for r, e in recording.events if r == role and isinstance(e, LinkUp)]
+    outages = []
+    for owner, event in recording.events:
+        if owner == role and isinstance(event, LinkDown):
+            back_ns = next((up for up in ups if up >= event.arrival_ns), recording.stop_ns)
+            firsts = [int(each[place]) for each in arrivals if (place := np.searchsorted(each, back_ns)) < len(each)]
+            outages.append((event.arrival_ns, min(firsts, default=recording.stop_ns)))
+    return outages
 
 
 def _missing_ends(recording: Recording, time_ns: IntArray, rate_hz: float | None) -> int:

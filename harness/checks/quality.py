@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from drivers.quality import Scores, scores, shortest_s, window_s
+from drivers.types import IntArray
+from harness.delivery import outages_ns
 from harness.recording import Recording, StreamData
 from harness.statistics import share_interval
 from harness.verdict import Outcome, Verdict
@@ -32,8 +34,8 @@ class LIMITS:
 def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
     """One verdict per stream: windows end every second of the run and look back as far as the modality needs.
 
-    Windows in which the stream was silent altogether say nothing about the signal: they are for the
-    delivery check, and the reason here counts them.
+    Windows in which the stream was silent, or that reach into a time without a link, say nothing about the
+    signal: they are for the delivery check, and the reason here counts them.
     """
     return [_stream(recording, stream, limits) for stream in recording.streams.values()]
 
@@ -42,7 +44,7 @@ def _stream(recording: Recording, stream: StreamData, limits: LIMITS) -> Verdict
     ends_ns = np.arange(recording.start_ns + _HOP_NS, recording.stop_ns + 1, _HOP_NS)
     table = scores(stream.values, stream.time_ns, stream.spec, ends_ns)
     delivered = table.parts.get("delivery", np.ones(len(ends_ns)))
-    silent = np.isfinite(delivered) & (delivered == 0)
+    silent = np.isfinite(table.score) & ((delivered == 0) | _cut(recording, stream, ends_ns))
     judged = np.isfinite(table.score) & ~silent
     n, good = int(judged.sum()), int((table.score[judged] >= limits.min_score).sum())
     unknown = int((~np.isfinite(table.score)).sum())
@@ -64,6 +66,15 @@ def _stream(recording: Recording, stream: StreamData, limits: LIMITS) -> Verdict
         NAME, stream.key, Outcome.PASS if ok else Outcome.FAIL, reason, "good windows", percent, "%",
         limits.min_good_percent, n, 100 * low, 100 * high, 0.95,
     )  # fmt: skip
+
+
+def _cut(recording: Recording, stream: StreamData, ends_ns: IntArray) -> np.typing.NDArray[np.bool_]:
+    """(w,) windows that reach into a time in which the link was gone."""
+    begins_ns = ends_ns - round(window_s(stream.spec.kind) * 1e9)
+    cut = np.zeros(len(ends_ns), dtype=bool)
+    for down_ns, back_ns in outages_ns(recording, stream.role):
+        cut |= (ends_ns > down_ns) & (begins_ns < back_ns)
+    return cut
 
 
 def _flags(table: Scores, judged: np.typing.NDArray[np.bool_]) -> str:

@@ -1,10 +1,13 @@
 """Losses, gaps and damage against what was left out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from drivers.types import CounterReset, LinkDown, LinkUp, Lost, Malformed, Reordered, Repeated
 from harness.checks.delivery import LIMITS, check
+from harness.delivery import outages_ns
 from harness.verdict import Outcome
 
 S = 1_000_000_000
@@ -103,3 +106,35 @@ def test_events_without_a_rate_are_counted_but_not_judged_for_loss(a_recording, 
     verdict = by_measure(check(a_recording([stream]), LIMITS()))["chest/rr", "received"]
     assert verdict.outcome is Outcome.PASS
     assert verdict.n == np.count_nonzero(stream.arrival_ns <= 130 * S)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 5])
+@pytest.mark.parametrize("rate_hz", [1.0, 10.0, 250.0])
+def test_every_sample_without_a_number_that_is_lost_on_the_way_is_counted(a_recording, a_stream, lost, rate_hz):
+    stream = a_stream(rate_hz=rate_hz, counted=False, keep=lambda i: (i < 9) | (i >= 9 + lost))
+    verdict = by_measure(check(a_recording([stream]), LIMITS()))["chest/ecg", "lost"]
+    assert verdict.value == pytest.approx(100 * lost / (30 * rate_hz))
+
+
+@pytest.mark.parametrize("held_s", [(0.0, 0.4), (12.0, 12.4), (29.5, 29.9)])
+def test_samples_without_a_number_that_were_held_up_are_not_lost(a_recording, a_stream, held_s):
+    stream = a_stream(rate_hz=250.0, counted=False)
+    begin, end = (100 * S + round(at * S) for at in held_s)
+    held = (stream.arrival_ns >= begin) & (stream.arrival_ns < end)
+    stream = replace(stream, arrival_ns=np.where(held, end, stream.arrival_ns))
+    assert by_measure(check(a_recording([stream]), LIMITS()))["chest/ecg", "lost"].value == 0
+
+
+def test_what_an_outage_cost_is_counted_even_if_the_device_counts_anew(a_recording, a_stream):
+    stream = a_stream(keep=lambda i: (i < 2500) | (i >= 3500))  # 10 s to 14 s
+    events = [("chest", LinkDown(110 * S, "unplugged")), ("chest", LinkUp(112 * S))]
+    verdict = by_measure(check(a_recording([stream], events=events), LIMITS()))["chest/ecg", "lost"]
+    assert verdict.value == pytest.approx(100 * 1000 / 7500)
+
+
+def test_an_outage_lasts_until_the_first_sample_behind_it(a_recording, a_stream):
+    stream = a_stream(keep=lambda i: (i < 2500) | (i >= 3500))
+    events = [("chest", LinkDown(110 * S, "unplugged")), ("chest", LinkUp(112 * S)), ("chest", LinkDown(125 * S, ""))]
+    recording = a_recording([stream], events=events)
+    assert outages_ns(recording, "chest") == [(110 * S, 114 * S + 3_000_000), (125 * S, 130 * S)]
+    assert outages_ns(recording, "strap") == []

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from drivers.types import LinkDown, LinkUp
 from harness.checks.sync import LIMITS, check
 from harness.verdict import Outcome
 
@@ -88,3 +89,37 @@ def test_nothing_that_has_a_clock_is_not_green(a_recording, a_stream):
 def test_too_few_samples_tell_nothing(a_recording, a_stream):
     found = verdicts_of(a_recording, a_stream(keep=lambda i: i < 2))
     assert found["chest/ecg", "clock drift"].outcome is Outcome.INCONCLUSIVE
+
+
+def jittered(stream, most_ms=160.0, seed=4):
+    """Delays of up to most_ms, drawn anew every quarter of a second."""
+    since = (stream.arrival_ns - stream.arrival_ns[0]) // (S // 4)
+    delays = np.random.default_rng(seed).uniform(0, most_ms * MS, since[-1] + 1).astype(np.int64)
+    return replace(stream, arrival_ns=np.maximum.accumulate(stream.arrival_ns + delays[since]))
+
+
+def test_a_link_that_hides_jumps_is_inconclusive_and_not_green(a_recording, a_stream):
+    stream = jittered(a_stream(rate_hz=64.0, timed=True))
+    verdict = verdicts_of(a_recording, stream)["chest/ecg", "clock step"]
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "hide" in verdict.reason
+
+
+def restarted(stream, back_s=14.0):
+    """The device was switched on anew at 14 s: nothing came for four seconds, and its clock began at 0."""
+    since = stream.arrival_ns - stream.arrival_ns[0]
+    before, after = since < 10 * S, since >= back_s * S
+    kept = before | after
+    device = np.where(after, stream.device_ns - round(back_s * S), stream.device_ns)[kept]
+    columns = {name: getattr(stream, name)[kept] for name in ("values", "index", "arrival_ns", "time_ns")}
+    return replace(stream, device_ns=device, segment=after[kept].astype(np.int64), **columns)
+
+
+def test_a_clock_that_begins_anew_with_the_link_has_not_jumped(a_recording, a_stream):
+    stream = restarted(noisy(a_stream(rate_hz=64.0, timed=True)))
+    events = [("chest", LinkDown(110 * S, "unplugged")), ("chest", LinkUp(112 * S))]
+    found = {(v.subject, v.measure): v for v in check(a_recording([stream], events=events), LIMITS())}
+    assert found["chest/ecg", "clock step"].outcome is Outcome.PASS
+    assert "1 restarts with the link" in found["chest/ecg", "clock step"].reason
+    without = {(v.subject, v.measure): v for v in check(a_recording([stream]), LIMITS())}
+    assert without["chest/ecg", "clock step"].outcome is Outcome.FAIL
