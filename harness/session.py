@@ -30,6 +30,8 @@ QUANTUM_NS = 10_000_000_000
 """Virtual time comes in so large portions: fewer, larger batches."""
 TROUBLE_EVERY_NS = 1_000_000_000
 _TICK_NS = 50_000_000
+_SPARE_NS = 15_000_000
+"""Real time: so long before a window is due, everything else has to wait."""
 _TALK_NS = 20_000_000
 """Virtual time: how finely time passes while a sensor is being started."""
 
@@ -48,6 +50,9 @@ class Stage(Protocol):
     ) -> object:
         """The model's inputs for these windows (w,), with each stream's score (w,) or (1,), NaN where unknown;
         samples that arrived after a window closed are not seen."""
+
+    def prefetch(self, due_ns: int) -> None:
+        """A window will be due then: prepare what can be prepared before its last samples have come."""
 
     def infer(self, inputs: object) -> FloatArray:
         """(w, outputs), at least one column; NaN rows for windows that the model failed on."""
@@ -194,11 +199,16 @@ class Session:
     def _real_loop(self) -> None:
         while self.clock.now_ns() < self.stop_ns and self._going():
             self._take_all(self._deadline_ns())
-            self._tick()
-            if self._close_windows():
+            closed = self._close_windows()
+            left_ns = self._next_due_ns() - self.clock.now_ns()
+            if closed or left_ns > _SPARE_NS:  # nothing but the window while one is due
+                self._tick()
+                self.recorder.tick(self.clock.now_ns())
+                self._show()
+            if closed:
                 self._score()
-            self.recorder.tick(self.clock.now_ns())
-            self._show()
+            elif 0 < left_ns <= _SPARE_NS:
+                self.stage.prefetch(self._next_due_ns())
         self._take_all(self.clock.now_ns())
 
     def _virtual_loop(self) -> None:
@@ -224,10 +234,15 @@ class Session:
         self._record_windows(self.stage.outputs or 1)
 
     def _deadline_ns(self) -> int:
-        now = self.clock.now_ns()
-        next_due = self.schedule.first_ns + self._next_window * self.schedule.hop_ns
-        waiting = next_due if now < next_due else next_due + self.schedule.wait_ns
+        now, next_due = self.clock.now_ns(), self._next_due_ns()
+        soon = next_due - _SPARE_NS if now < next_due - _SPARE_NS else next_due
+        waiting = soon if now < next_due else next_due + self.schedule.wait_ns
         return min(max(waiting, now), now + _TICK_NS, self.stop_ns)
+
+    def _next_due_ns(self) -> int:
+        if self._next_window >= self.schedule.count:  # after the last window there is only data to wait for
+            return self.stop_ns + 2 * _SPARE_NS
+        return self.schedule.first_ns + self._next_window * self.schedule.hop_ns
 
     # --- what arrives -------------------------------------------------------------------------
 
@@ -281,6 +296,8 @@ class Session:
     def _close_windows(self) -> bool:
         """Every window that may close now; in real time one, so that what arrives is stamped in between."""
         decoded_ns = self.clock.now_ns()
+        if decoded_ns < self._next_due_ns():
+            return False
         closing = close_windows(self.schedule, self._next_window, self._awaited, decoded_ns, sure=self.clock.virtual)
         if not len(closing.due_ns):
             return False
