@@ -69,6 +69,9 @@ class FixedStage:
     def attach(self, tracks):
         self.tracks = tracks
 
+    def prefetch(self, due_ns):
+        """There is nothing to prepare."""
+
     def gather(self, due_ns, quality, closed_ns, late):
         return due_ns
 
