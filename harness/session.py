@@ -51,8 +51,8 @@ class Stage(Protocol):
         """The model's inputs for these windows (w,), with each stream's score (w,) or (1,), NaN where unknown;
         samples that arrived after a window closed are not seen."""
 
-    def prefetch(self, due_ns: int) -> None:
-        """A window will be due then: prepare what can be prepared before its last samples have come."""
+    def prefetch(self, due_ns: int) -> bool:
+        """A window will be due then: prepare one input from what is here. False when there is no more to prepare."""
 
     def infer(self, inputs: object) -> FloatArray:
         """(w, outputs), at least one column; NaN rows for windows that the model failed on."""
@@ -197,8 +197,9 @@ class Session:
         self._give_up_windows()
 
     def _real_loop(self) -> None:
+        preparing = False
         while self.clock.now_ns() < self.stop_ns and self._going():
-            self._take_all(self._deadline_ns())
+            self._take_all(self.clock.now_ns() if preparing else self._deadline_ns())
             closed = self._close_windows()
             left_ns = self._next_due_ns() - self.clock.now_ns()
             if closed or left_ns > _SPARE_NS:  # nothing but the window while one is due
@@ -207,8 +208,7 @@ class Session:
                 self._show()
             if closed:
                 self._score()
-            elif 0 < left_ns <= _SPARE_NS:
-                self.stage.prefetch(self._next_due_ns())
+            preparing = not closed and 0 < left_ns <= _SPARE_NS and self.stage.prefetch(self._next_due_ns())
         self._take_all(self.clock.now_ns())
 
     def _virtual_loop(self) -> None:

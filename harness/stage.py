@@ -44,6 +44,8 @@ class ModelStage:
     """How fast it warmed up on this machine."""
     warm_p50_ms: float = 0.0
     _tracks: Mapping[str, Track] = field(default_factory=dict)
+    _ready: dict[str, tuple[tuple[int, int], tuple[Float32Array, FloatArray]]] = field(default_factory=dict)
+    """Modality -> (due time, samples seen) of a window that was cut beforehand, and the window with its coverage."""
     _faults: dict[str, int] = field(default_factory=dict)
 
     def prepare(self, streams: Mapping[str, StreamSpec]) -> None:
@@ -84,20 +86,39 @@ class ModelStage:
         inputs = {name: np.zeros(shape, dtype=np.float32) for name, shape in shapes.items()}
         return inputs, {name: np.ones(1, dtype=np.float32) for name in shapes}
 
+    def prefetch(self, due_ns: int) -> bool:
+        """Cut one modality's window that will be due then from what is here; False when every one is cut.
+
+        gather() cuts those again whose streams bring more until then.
+        """
+        for item in self.wires:
+            if self._ready.get(item.spec.modality, ((0, 0), ()))[0][0] != due_ns:
+                due = np.array([due_ns], dtype=np.int64)
+                self._ready[item.spec.modality] = (due_ns, self._tracks[item.stream].total), self._cut(item, due, due)
+                return True  # one at a time: what arrives comes first
+        return False
+
+    def _cut(self, item: Wire, due_ns: IntArray, closed_ns: IntArray) -> tuple[Float32Array, FloatArray]:
+        track = self._tracks[item.stream]
+        values = track.values if item.channels is None else track.values[:, list(item.channels)]
+        return cut_windows(
+            item.spec, track.time_ns, values, due_ns, rate_hz=track.spec.rate_hz,
+            arrival_ns=track.arrival_ns, closed_ns=closed_ns, scale=item.scale,
+        )  # fmt: skip
+
     def gather(self, due_ns: IntArray, quality: Mapping[str, FloatArray], closed_ns: IntArray, late: IntArray) -> Any:
         """Inputs and their quality for windows (w,): quality is signal score times how much of the window is there."""
         inputs: dict[str, Float32Array] = {}
         scores: dict[str, Float32Array] = {}
         for item in self.wires:
-            track = self._tracks[item.stream]
-            values = track.values if item.channels is None else track.values[:, list(item.channels)]
-            window, coverage = cut_windows(
-                item.spec, track.time_ns, values, due_ns, rate_hz=track.spec.rate_hz,
-                arrival_ns=track.arrival_ns, closed_ns=closed_ns, scale=item.scale,
-            )  # fmt: skip
+            modality, track = item.spec.modality, self._tracks[item.stream]
+            ready = self._ready.get(modality)
+            if ready is None or len(due_ns) > 1 or ready[0] != (int(due_ns[0]), track.total):
+                ready = (int(due_ns[0]), track.total), self._cut(item, due_ns, closed_ns)
+            window, coverage = ready[1]
             score = np.nan_to_num(quality.get(item.stream, np.ones(1)), nan=1.0)  # unknown is no reason for distrust
-            inputs[item.spec.modality] = window
-            scores[item.spec.modality] = np.asarray(score * coverage, dtype=np.float32)
+            inputs[modality] = window
+            scores[modality] = np.asarray(score * coverage, dtype=np.float32)
         return inputs, scores
 
     def infer(self, inputs: Any) -> FloatArray:

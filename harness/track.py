@@ -16,6 +16,8 @@ class Track:
         self._capacity = max(1024, int(2.5 * keep_s * (spec.rate_hz or 4)))
         self._keep = self._capacity // 2
         self._size = 0
+        self.total = 0
+        """Samples that were ever added."""
         self._values = np.empty((self._capacity, len(spec.channels)))
         self._times = np.empty((3, self._capacity), dtype=np.int64)  # time, arrival, furthest time so far
         self.reach_ns = np.iinfo(np.int64).min
@@ -44,6 +46,7 @@ class Track:
         self._times[1, self._size : end] = samples.arrival_ns
         self._times[2, self._size : end] = np.maximum(np.maximum.accumulate(times_ns), self.reach_ns)
         self._size = end
+        self.total += count
         self.reach_ns = int(self._times[2, end - 1])
         self.heard_ns = int(samples.arrival_ns[-1])
 
