@@ -127,12 +127,13 @@ class ProgressBar:
     """Shows a run's progress on stderr: a bar on a terminal, a line every five seconds elsewhere."""
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
-        self._console, self._quiet, self._said = console, quiet, -5.0
+        self._console, self._quiet, self._said, self._shown = console, quiet, -5.0, ""
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         if console.is_terminal and not quiet:
             detail = TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True, overflow="ellipsis"))
-            self._bar = Progress(BarColumn(16), detail, console=console, transient=True)
+            # no thread that draws: it would take the interpreter from a window that is due
+            self._bar = Progress(BarColumn(16), detail, console=console, transient=True, auto_refresh=False)
             self._task = self._bar.add_task("", total=1.0, detail="connecting")
             self._bar.start()
 
@@ -146,7 +147,9 @@ class ProgressBar:
             text = step.trouble
         if self._bar is not None and self._task is not None:
             done = min(1.0, step.elapsed_s / step.total_s)
-            self._bar.update(self._task, completed=done, detail=escape(text))
+            if text != self._shown and (text == step.trouble or abs(step.elapsed_s - self._said) >= 0.2):
+                self._said, self._shown = step.elapsed_s, text
+                self._bar.update(self._task, completed=done, detail=escape(text), refresh=True)
         elif not self._quiet and step.elapsed_s - self._said >= 5.0:
             self._said = step.elapsed_s
             self._console.print(escape(text), highlight=False)
