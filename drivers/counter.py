@@ -36,7 +36,7 @@ TOO_SOON = -(1 << 62)
 """SparseIndex's mark for a sample that cannot be one."""
 
 IncidentKind: TypeAlias = Literal["lost", "repeated", "reordered", "odd", "reset", "ambiguous"]
-"""odd: the counter of this one frame is impossible and not believed; if the next goes on from it, that is a reset."""
+"""odd: the counter of this one frame is impossible, and the next does not go on from it as after a reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,9 @@ class Unwrapped:
     """(n,)"""
     incidents: tuple[Incident, ...]
     """In order of position; a clean batch has none."""
+    undecided: bool = False
+    """The last counter handed in is impossible; whether that is damage or a reset, the next one says. It is not among
+    the n: hand it in again, ahead of what comes next."""
 
     def kept(self) -> np.typing.NDArray[np.bool_]:
         """(n,) False where a frame only repeats an earlier one or has an odd counter."""
@@ -86,7 +89,6 @@ class CounterUnwrapper:
         self._started = False
         self._last = self._index0 = self._received = self._doubt = self._seen = 0
         self._arrival0_ns = self._last_arrival_ns = 0
-        self._odd: int | None = None
         self._fallen = self._fallen_to = self._fallen_ns = 0
         self._line = 0.0
         self._sure_line = 0.0
@@ -108,8 +110,11 @@ class CounterUnwrapper:
             stop = min(breaks[bisect_right(breaks, position)], position + _LONGEST_RUN) if breaks else position
             done = self._run(counters, arrival_ns, index, position, stop) if stop - position > _SCALAR else 0
             if not done:
-                index[position] = self._one(int(counters[position]), int(arrival_ns[position]), position, incidents)
-                done = 1
+                behind = int(counters[position + 1]) if position + 1 < count else None
+                number = self._one(int(counters[position]), int(arrival_ns[position]), position, behind, incidents)
+                if number is None:
+                    return Unwrapped(index[:position], segment[:position], tuple(incidents), undecided=True)
+                index[position], done = number, 1
             segment[position : position + done] = self._segment
             position += done
         return Unwrapped(index, segment, tuple(incidents))
@@ -145,12 +150,15 @@ class CounterUnwrapper:
             self._line = float(line[done])
             self._doubt = max(0, self._doubt - done)
             self._last_arrival_ns = int(arrival_ns[start + done - 1])
-            self._odd, self._fallen = None, 0
+            self._fallen = 0
         return done
 
     # --- one frame ----------------------------------------------------------------------------
 
-    def _one(self, counter: int, arrival_ns: int, position: int, incidents: list[Incident]) -> int:
+    def _one(
+        self, counter: int, arrival_ns: int, position: int, behind: int | None, incidents: list[Incident]
+    ) -> int | None:
+        """The frame's number, or None if that depends on the counter ``behind`` it and there is none yet."""
         if not self._started:
             return self._begin(counter, arrival_ns)
         forward = (counter - self._last) % self.modulus
@@ -162,8 +170,8 @@ class CounterUnwrapper:
         if back <= self._near and (silence_ns < self._turn_ns / 2 or late < -EARLY_NS):
             return self._behind(counter, back, arrival_ns, position, incidents)
         turns = int((late + self._edge_ns) // self._turn_ns) if late >= self._late_ns else 0
-        if step > self._near and late < -(EARLY_NS + _DRIFT * silence_ns):
-            return self._impossible(counter, arrival_ns, position, incidents)
+        if late < -(EARLY_NS + _DRIFT * silence_ns) and (step > self._near or self._is_next(arrival_ns)):
+            return self._impossible(counter, arrival_ns, position, behind, incidents)
         early = self._sure_line - height
         if self._doubt and early > EARLY_NS:
             detail = f"frames come {early / 1e6:.0f} ms early: the loss told before was counted {self.modulus} frames "
@@ -180,15 +188,22 @@ class CounterUnwrapper:
             self._doubt = self.modulus
         return self._last
 
-    def _impossible(self, counter: int, arrival_ns: int, position: int, incidents: list[Incident]) -> int:
-        """No loss explains this counter: one damaged frame, or if this is the second on end, a reset."""
-        ahead = 0 if self._odd is None else (counter - self._odd) % self.modulus
+    def _is_next(self, arrival_ns: int) -> bool:
+        """As the frame behind the last one it would be in time."""
+        return self._height(1, arrival_ns) - self._line >= -EARLY_NS
+
+    def _impossible(
+        self, counter: int, arrival_ns: int, position: int, behind: int | None, incidents: list[Incident]
+    ) -> int | None:
+        """No loss explains this counter: one damaged frame, or if the next goes on from it, a reset."""
+        if behind is None:
+            return None
         detail = f"the counter went from {self._last % self.modulus} to {counter}, more than time allows"
-        if 1 <= ahead <= max(1, self._near):
+        if 1 <= (behind - counter) % self.modulus <= max(1, self._near):
             incidents.append(Incident(position, "reset", detail=detail))
             return self._begin(counter, arrival_ns)
         incidents.append(Incident(position, "odd", detail=detail))
-        self._odd, self._last_arrival_ns = counter, arrival_ns
+        self._last_arrival_ns = arrival_ns
         return self._last
 
     def _height(self, step: int, arrival_ns: int) -> float:
@@ -203,7 +218,7 @@ class CounterUnwrapper:
         self._seen = (self._seen << min(step, self._near + 1) | 1) & self._window
         self._doubt = max(0, self._doubt - 1)
         self._last_arrival_ns = arrival_ns
-        self._odd, self._fallen = None, 0
+        self._fallen = 0
 
     def _tell_doubt(self, turns: int, late: float, silence_ns: int, position: int, incidents: list[Incident]) -> None:
         """A long silence with a lateness at the very edge of the window could be a turn more or less."""
@@ -223,7 +238,7 @@ class CounterUnwrapper:
         self._arrival0_ns = self._last_arrival_ns = arrival_ns
         self._received, self._doubt, self._line = 0, 0, 0.0
         self._seen = 1
-        self._odd, self._fallen = None, 0
+        self._fallen = 0
         return counter
 
     def _behind(self, counter: int, back: int, arrival_ns: int, position: int, incidents: list[Incident]) -> int:

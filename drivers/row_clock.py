@@ -29,6 +29,8 @@ class RowClock:
         self._wrap_ns = 2**32 * unit_ns if wraps else None
         self._modulus = modulus
         self._last: tuple[int, int, int] | None = None  # raw and unwrapped device ns, and row number
+        self._previous: tuple[int, int, int] | None = None
+        """The same before the last row."""
         self._moved: IntArray = np.empty(0, dtype=np.int64)
         self._before: tuple[int, int] | None = None  # index and segment of the last row
         self._jumps = 0
@@ -63,6 +65,9 @@ class RowClock:
                 moved = (moved + self._wrap_ns // 2) % self._wrap_ns - self._wrap_ns // 2
             device_ns = unwrapped + np.cumsum(moved)
             numbers = number + np.cumsum(_rounded(moved * (1e-9 * self._rate_hz)))
+            self._previous = self._last
+            if len(raw) > 1:
+                self._previous = int(raw[-2]), int(device_ns[-2]), int(numbers[-2])
             self._last = int(raw[-1]), int(device_ns[-1]), int(numbers[-1])
             self._moved = moved
         if self._counter_cell is not None:
@@ -70,10 +75,14 @@ class RowClock:
         assert numbers is not None
         return device_ns, numbers % NO_WRAP
 
+    def unread(self) -> None:
+        """The last row of the last read() will be handed in again."""
+        self._last, self._moved = self._previous, self._moved[:-1]
+
     def segments(self, unwrapped: Unwrapped) -> tuple[IntArray, list[tuple[int, str]]]:
         """Segment of every row, (n,), and where the clock jumped although the counter went on."""
         segment = unwrapped.segment + self._jumps
-        if self._time_cell is None or self._counter_cell is None:
+        if self._time_cell is None or self._counter_cell is None or not len(segment):
             return segment, []
         index, part = self._before or (int(unwrapped.index[0]), int(unwrapped.segment[0]))
         excess_ns = self._moved - steps_from(index, unwrapped.index) * (1e9 / self._rate_hz)

@@ -112,11 +112,11 @@ class Settings:
 
     def specs(self) -> tuple[StreamSpec, ...]:
         """The streams, in the order of their first columns."""
-        counted, timed = bool(self.time_column or self.counter_column), bool(self.time_column)
+        timed, numbered = bool(self.time_column), bool(self.counter_column)
         return tuple(
             StreamSpec(
                 name, first["kind"], tuple(c["name"] for c in columns), first["unit"], float(first["rate_hz"]),
-                first.get("lsb"), first.get("low"), first.get("high"), counted, timed,
+                first.get("lsb"), first.get("low"), first.get("high"), timed or numbered, timed, numbered,
             )
             for name, columns in self.streams().items()
             for first in columns[:1]

@@ -39,9 +39,11 @@ class StreamSpec:
     high: float | None = None
     """Rails, in ``unit``."""
     counted: bool = False
-    """The wire carries a counter, so losses are exact."""
+    """Losses are exact: the wire carries a counter, or a clock that can stand in for one."""
     timed: bool = False
     """The wire carries device time."""
+    numbered: bool = False
+    """The wire carries a counter."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,6 +164,8 @@ class CounterReset:
     stream: str
     arrival_ns: int
     detail: str
+    clock: bool = False
+    """It was the clock, not the counter."""
 
 
 @dataclass(frozen=True, slots=True)

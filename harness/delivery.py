@@ -138,7 +138,6 @@ def _longest_gap(recording: Recording, time_ns: IntArray, rate_hz: float | None)
 def integrity_of(recording: Recording, role: str) -> Integrity:
     """Counts of one role's incidents from the run's start on."""
     events = [e for r, e in recording.events if r == role and e.arrival_ns >= recording.start_ns]
-    timed = {key for key, stream in recording.streams.items() if stream.spec.timed}  # their jumps are for sync
     malformed = [e for e in events if isinstance(e, Malformed)]
     downs = [e.arrival_ns for e in events if isinstance(e, LinkDown)]
     ups = [e.arrival_ns for e in events if isinstance(e, LinkUp)]
@@ -148,7 +147,7 @@ def integrity_of(recording: Recording, role: str) -> Integrity:
         sum(e.size for e in malformed),
         _once(recording, role, Repeated),
         _once(recording, role, Reordered),
-        len({e.arrival_ns for e in events if isinstance(e, CounterReset) and f"{role}/{e.stream}" not in timed}),
+        len({e.arrival_ns for e in events if isinstance(e, CounterReset) and not e.clock}),
         len(downs),
         down_ns / 1e9,
     )

@@ -119,6 +119,7 @@ def _spec(stream: XdfStream) -> StreamSpec:
         unit=texts["unit"],
         counted=texts["counted"] == "True",
         timed=texts["timed"] == "True",
+        numbered=texts["numbered"] == "True",
         **numbers,
     )
 

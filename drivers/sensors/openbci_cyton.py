@@ -78,6 +78,7 @@ class Settings:
             StreamSpec(
                 name, name if name in KINDS else "exg", tuple(f"ch{c + 1}" for c in columns), "uV", RATE_HZ,
                 lsb=lsb, low=-(FULL_COUNT + 1) * lsb, high=FULL_COUNT * lsb, counted=True, timed=self.timestamps,
+                numbered=True,
             )
             for name, columns in self.channels().items()
         ]  # fmt: skip
@@ -85,6 +86,7 @@ class Settings:
         accel = StreamSpec(
             "accel", "acceleration", ("x", "y", "z"), "g", rate_hz, lsb=wire.G_PER_COUNT,
             low=-32768 * wire.G_PER_COUNT, high=32767 * wire.G_PER_COUNT, counted=True, timed=self.timestamps,
+            numbered=True,
         )  # fmt: skip
         return (*exg, accel)
 
@@ -110,6 +112,8 @@ class Host:
         self._accel_index = SparseIndex(1 if settings.timestamps else 10)
         self._clock_segment = 0
         self._segment = -1
+        self._held: tuple[Bytes, IntArray] | None = None
+        """A frame that is not understood before the next has come, and its arrival."""
         self._clock = wire.BoardClock()
         self._axes = wire.StampedAxes()
 
@@ -130,6 +134,7 @@ class Host:
             yield from _ask(b"<", b"Time stamp ON")
         self._frames.restart()
         self._unwrap.restart()
+        self._held = None
         yield Write(b"b")
 
     def stop(self) -> Steps:
@@ -144,7 +149,13 @@ class Host:
         events: list[Event] = list(malformed)
         if not len(frames):
             return events
+        if self._held is not None:
+            frames = np.concatenate([self._held[0], frames])
+            arrival_ns, self._held = np.concatenate([self._held[1], arrival_ns]), None
         unwrapped = self._unwrap.update(frames[:, 1].astype(np.int64), arrival_ns)
+        if unwrapped.undecided:
+            self._held = frames[-1:], arrival_ns[-1:]
+            frames, arrival_ns = frames[:-1], arrival_ns[:-1]
         index, segment = unwrapped.index, unwrapped.segment + self._clock_segment
         milliseconds = None
         for incident in unwrapped.incidents:
@@ -157,7 +168,7 @@ class Host:
             milliseconds, steps = self._clock.update(frames, index, segment)
             for position, detail in steps:
                 segment[position:] += 1
-                events += [CounterReset(s.name, int(arrival_ns[position]), detail) for s in self.streams]
+                events += [CounterReset(s.name, int(arrival_ns[position]), detail, clock=True) for s in self.streams]
             self._clock_segment += len(steps)
         for a, b in spans(segment):
             stamps = None if milliseconds is None else milliseconds[a:b] * 1_000_000

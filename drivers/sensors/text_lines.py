@@ -74,6 +74,8 @@ class Host:
         self._index = {s.name: SparseIndex(rate_hz / (s.rate_hz or rate_hz)) for s in self.streams}
         self._taken = dict.fromkeys(self._columns, 0)
         self._segment, self._uncounted_segment = -1, 0
+        self._held: tuple[FloatArray, IntArray, bytes] | None = None
+        """A row that is not understood before the next has come, its arrival and its line."""
 
     def start(self) -> Steps:
         """Wait for a line that fits: boards print banners and boot messages first, and may reset on opening."""
@@ -90,6 +92,7 @@ class Host:
             lines.append(line or b"")
         self._reader.restart(aligned=True)
         self._unwrap.restart()
+        self._held = None
         self._uncounted_segment += any(self._taken.values())
 
     def _example(self) -> str:
@@ -113,14 +116,27 @@ class Host:
             return events
         if not self._clock.counts:
             return events + self._uncounted(rows, arrival_ns)
+        first, held = 0, self._held
+        if held is not None:
+            first, rows = 1, np.concatenate([held[0], rows])
+            arrival_ns = np.concatenate([held[1], arrival_ns])
         device_ns, counters = self._clock.read(rows)
         unwrapped = self._unwrap.update(counters, arrival_ns)
+
+        def line(row: int) -> bytes:
+            return self._reader.line(int(right[row - first])) if held is None or row else held[2]
+
         for incident in unwrapped.incidents:
             at = incident.position
-            events += self._tell(incident, rows[at], int(arrival_ns[at]), self._reader.line(int(right[at])))
+            events += self._tell(incident, rows[at], int(arrival_ns[at]), line(at))
+        self._held = None
+        if unwrapped.undecided:
+            self._held = rows[-1:], arrival_ns[-1:], line(len(rows) - 1)
+            self._clock.unread()
+            rows, arrival_ns, device_ns = rows[:-1], arrival_ns[:-1], None if device_ns is None else device_ns[:-1]
         segment, steps = self._clock.segments(unwrapped)
         for position, detail in steps:
-            events += [CounterReset(s.name, int(arrival_ns[position]), detail) for s in self.streams]
+            events += [CounterReset(s.name, int(arrival_ns[position]), detail, clock=True) for s in self.streams]
         index = unwrapped.index
         if unwrapped.incidents:
             keep = unwrapped.kept()
@@ -142,7 +158,8 @@ class Host:
         if incident.kind == "odd":
             return [Malformed(incident.detail, len(line) + 1, line[:64], at_ns)]
         if incident.kind == "reset":
-            return [CounterReset(stream.name, at_ns, incident.detail) for stream in self.streams]
+            clock = not self._settings.counter_column
+            return [CounterReset(stream.name, at_ns, incident.detail, clock) for stream in self.streams]
         return [Notice("loss_ambiguous", incident.detail, at_ns)] if incident.kind == "ambiguous" else []
 
     def _uncounted(self, rows: FloatArray, arrival_ns: IntArray) -> list[Event]:

@@ -34,7 +34,7 @@ class FAULT(DeviceFault):
 
     def check_fits(self, sensor: str, streams: Sequence[StreamSpec]) -> None:
         """SettingError unless the wire carries a counter."""
-        if not any(stream.counted for stream in streams):
+        if not any(stream.numbered for stream in streams):
             names = ", ".join(stream.name for stream in streams)
             raise SettingError(
                 f"counter_reset needs a sensor that numbers its frames; {sensor} ({names}) does not, so that "

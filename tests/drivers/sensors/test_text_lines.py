@@ -128,7 +128,7 @@ def test_a_clock_of_32_bits_goes_on_through_its_wrap() -> None:
 def test_a_clock_that_falls_back_begins_a_segment() -> None:
     times = [*range(100_000, 100_400, 4), *range(0, 200, 4)]
     events = feed(Host(Settings(columns=[ECG], time_column="t")), *(f"{t},1.0" for t in times))
-    assert [len(e.index) for e in events if isinstance(e, Samples)] == [100, 49]  # one to see, one to believe
+    assert [len(e.index) for e in events if isinstance(e, Samples)] == [100, 50]
     assert [e.segment for e in events if isinstance(e, Samples)] == [0, 1]
     assert [e.stream for e in events if isinstance(e, CounterReset)] == ["ecg"]
     assert lost(events, "ecg") == 0
@@ -253,3 +253,36 @@ def test_boot_noise_before_the_first_line_is_waited_through() -> None:
 def test_settings_without_meaning_are_refused(bad: dict) -> None:
     with pytest.raises(SettingError):
         Settings(**bad)
+
+
+def summary(events: list) -> list:
+    """What events say, however they are cut: samples one by one, then the rest by their time."""
+    samples = []
+    for each in (e for e in events if isinstance(e, Samples)):
+        columns = (each.index, each.device_ns, each.arrival_ns, each.values[:, 0])
+        samples += [(each.stream, each.segment, *row) for row in zip(*(c.tolist() for c in columns), strict=True)]
+    return [*samples, *sorted((e for e in events if not isinstance(e, Samples)), key=lambda e: (e.arrival_ns, repr(e)))]
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_wrong_times_and_clocks_that_jump_are_told_alike_line_by_line_and_at_once(counted: bool) -> None:
+    settings = Settings(columns=[ECG], time_column="t", counter_column="n" if counted else "")
+    times = [*range(20_000, 20_400, 4), *range(900, 1300, 4), *range(5000, 5400, 4)]
+    times[30], times[31], times[150] = 2, 61, 9_999_998
+    lines = [f"{t},{k},{k}\n" if counted else f"{t},{k}\n" for k, t in enumerate(times)]
+    chunks = [b"\n", *(line.encode() for line in lines)]
+    at_ns = np.arange(len(chunks)) * PERIOD
+    whole = Host(settings).feed(Batch.of(chunks, at_ns))
+    host = Host(settings)
+    parts = [e for chunk, at in zip(chunks, at_ns.tolist(), strict=True) for e in host.feed(Batch.single(chunk, at))]
+    assert summary(parts) == summary(whole)
+    resets = [e for e in whole if isinstance(e, CounterReset)]
+    assert {e.clock for e in resets} == {True}
+
+
+def test_a_counter_that_falls_back_while_the_clock_goes_on_is_no_jump_of_the_clock() -> None:
+    lines = [f"{4 * k},{k if k < 50 else k - 50},1" for k in range(100)]
+    events = feed(Host(Settings(columns=[ECG], time_column="t", counter_column="n")), *lines)
+    (reset,) = (e for e in events if isinstance(e, CounterReset))
+    assert not reset.clock
+    assert [len(e.index) for e in events if isinstance(e, Samples)] == [50, 50]

@@ -24,7 +24,7 @@ class Counting:
     streaming = True
 
     def __init__(self, settings: object) -> None:
-        spec = StreamSpec("ecg", "ecg", ("ecg",), "mV", 250.0, low=-5, high=5, counted=True, timed=True)
+        spec = StreamSpec("ecg", "ecg", ("ecg",), "mV", 250.0, low=-5, high=5, counted=True, timed=True, numbered=True)
         self.streams = (spec,)
         self.count = 0
 

@@ -88,8 +88,8 @@ def test_what_is_wrong_with_a_fault_is_named(given, words):
 
 
 PLAIN = StreamSpec("ecg", "ecg", ("ecg",), "mV", 250.0)
-COUNTED = StreamSpec("ecg", "ecg", ("ecg",), "mV", 250.0, counted=True)
-TIMED = StreamSpec("ecg", "ecg", ("ecg",), "mV", 250.0, timed=True)
+COUNTED = StreamSpec("ecg", "ecg", ("ecg",), "mV", 250.0, counted=True, numbered=True)
+TIMED = StreamSpec("ecg", "ecg", ("ecg",), "mV", 250.0, counted=True, timed=True)
 EVENTS = StreamSpec("rr", "rr", ("rr",), "ms", None)
 
 
