@@ -23,13 +23,14 @@ def objections(given: Mapping[str, Any], make: Make, needed: Collection[str] = (
     """(path within ``given``, message) of what ``make`` raises; empty if it takes everything.
 
     The first error is always told. Each further one is told if its key alone, with the ``needed`` ones, brings it
-    about too, so that no error is told that only the search has caused.
+    about too and it names no key that was left out, so that no error is told that only the search has caused.
     """
     found: list[tuple[Where, str]] = []
     rest = dict(given)
     while (message := _complaint(make, rest)) is not None:
         where = _culprit(rest, lambda changed: _complaint(make, changed), message)
-        if found and not (where and _alone(make, rest, where[0], needed, message)):
+        caused = any(_names(message, str(before[0])) for before, _ in found)
+        if found and (caused or not where or not _alone(make, rest, where[0], needed, message)):
             break
         found.append((where, message))
         if not where:
@@ -93,5 +94,9 @@ def _with(value: Any, key: str | int, child: Any) -> Any:
 
 
 def _quotes(message: str, key: str | int, child: Any) -> bool:
-    named = isinstance(key, str) and re.search(rf"\b{re.escape(key)}\b", message) is not None
+    named = isinstance(key, str) and _names(message, key)
     return named or (isinstance(child, str) and repr(child) in message)
+
+
+def _names(message: str, key: str) -> bool:
+    return re.search(rf"\b{re.escape(key)}\b", message) is not None
