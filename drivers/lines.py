@@ -201,16 +201,20 @@ class LineReader:
         return [number(cell) for cell in cells]
 
     def _label(self, text: bytes) -> list[float]:
-        row, known = self._empty(), False
+        row, seen = self._empty(), set[int]()
         for token in text.replace(b"\t", b",").replace(b" ", b",").split(b","):
             if token:
                 label, colon, value = token.partition(b":")
                 found = number(value)
                 if not colon or not label:
                     raise ValueError("no label")
-                if label in self._at:
-                    row[self._at[label]], known = found, True
-        if not known:
+                place = self._at.get(label)
+                if place is not None:
+                    if place in seen:
+                        raise ValueError("a label twice: two lines that ran into one another")
+                    seen.add(place)
+                    row[place] = found
+        if not seen:
             raise ValueError("no known label")
         return row
 

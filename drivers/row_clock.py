@@ -33,6 +33,8 @@ class RowClock:
         """The same before the last row."""
         self._moved: IntArray = np.empty(0, dtype=np.int64)
         self._before: tuple[int, int] | None = None  # index and segment of the last row
+        self._good: FloatArray | None = None
+        """The last row whose time and counter go together with those before it."""
         self._jumps = 0
 
     @property
@@ -50,6 +52,37 @@ class RowClock:
             ticks = rows[:, self._time_cell]
             wrong |= ~((ticks >= 0) & (ticks < _LONGEST_S * 1e9 / self._unit_ns))
         return wrong
+
+    def odd(self, rows: FloatArray) -> tuple[NDArray[np.bool_], bool]:
+        """(n,) rows whose time and counter do not go together, while the next row's do with those of the row before.
+
+        True: the last row is out of step and the next decides whether the clock jumped: hand it in again with that.
+        """
+        odd = np.zeros(len(rows), dtype=bool)
+        if self._time_cell is None or self._counter_cell is None or not len(rows):
+            return odd, False
+        before = rows[:1] if self._good is None else self._good
+        every = np.concatenate([before, rows])
+        for k in np.flatnonzero(self._out_of_step(every[:-1], every[1:])).tolist():
+            if k and odd[k - 1]:
+                continue  # in step again
+            last = every[k : k + 1]
+            if k + 1 == len(rows):
+                self._good = last
+                return odd, True
+            odd[k] = not self._out_of_step(last, rows[k + 1 : k + 2])[0]
+        self._good = rows[~odd][-1:]
+        return odd, False
+
+    def _out_of_step(self, rows: FloatArray, later: FloatArray) -> NDArray[np.bool_]:
+        """(n,) the time from one row to the other is not what the counter says."""
+        moved = (later[:, self._time_cell] - rows[:, self._time_cell]) * self._unit_ns
+        if self._wrap_ns:
+            moved = (moved + self._wrap_ns / 2) % self._wrap_ns - self._wrap_ns / 2
+        turn_ns = self._modulus * 1e9 / self._rate_hz
+        excess = moved - (later[:, self._counter_cell] - rows[:, self._counter_cell]) * (1e9 / self._rate_hz)
+        excess -= np.rint(excess / turn_ns) * turn_ns
+        return np.asarray(np.abs(excess) > EARLY_NS + _RATE_ERROR * np.abs(moved))
 
     def read(self, rows: FloatArray) -> tuple[IntArray | None, IntArray]:
         """Unwrapped device time (n,) or None, and counters (n,) for a CounterUnwrapper."""

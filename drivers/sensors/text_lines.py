@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.codec import Block, Expect, Gatt, Golden, Reply, Steps
 from drivers.counter import TOO_SOON, CounterUnwrapper, Incident, SparseIndex, spans, sparse_events
@@ -53,6 +55,42 @@ CONFORMANCE_SETTINGS: tuple[Mapping[str, object], ...] = (
 )
 
 
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows (n, cells), the arrival of each, and how to get the line of each."""
+
+    values: FloatArray
+    arrival_ns: IntArray
+    place: IntArray
+    line_at: Callable[[int], bytes]
+
+    def take(self, which: slice | NDArray[np.bool_]) -> _Rows:
+        return _Rows(self.values[which], self.arrival_ns[which], self.place[which], self.line_at)
+
+    def line(self, row: int) -> bytes:
+        return self.line_at(int(self.place[row]))
+
+    def kept(self) -> _Rows:
+        """The same, for when the reader has gone on."""
+        lines = [self.line(row) for row in range(len(self.place))]
+        return _Rows(self.values, self.arrival_ns, np.arange(len(lines)), lines.__getitem__)
+
+    def then(self, later: _Rows) -> _Rows:
+        """These, which are kept ones, and those behind them."""
+        count = len(self.place)
+        values = np.concatenate([self.values, later.values])
+        arrival_ns = np.concatenate([self.arrival_ns, later.arrival_ns])
+        place = np.concatenate([self.place, later.place + count])
+        return _Rows(values, arrival_ns, place, lambda at: self.line(at) if at < count else later.line_at(at - count))
+
+    def malformed(self, reason: str, row: int) -> Malformed:
+        line = self.line(row)
+        return Malformed(reason, len(line) + 1, line[:64], int(self.arrival_ns[row]))
+
+    def refused(self, reason: str, which: NDArray[np.bool_]) -> list[Malformed]:
+        return [self.malformed(reason, row) for row in np.flatnonzero(which).tolist()]
+
+
 class Host:
     """The computer's end."""
 
@@ -74,8 +112,8 @@ class Host:
         self._index = {s.name: SparseIndex(rate_hz / (s.rate_hz or rate_hz)) for s in self.streams}
         self._taken = dict.fromkeys(self._columns, 0)
         self._segment, self._uncounted_segment = -1, 0
-        self._held: tuple[FloatArray, IntArray, bytes] | None = None
-        """A row that is not understood before the next has come, its arrival and its line."""
+        self._held: _Rows | None = None
+        """Rows that are not understood before the next has come."""
 
     def start(self) -> Steps:
         """Wait for a line that fits: boards print banners and boot messages first, and may reset on opening."""
@@ -105,58 +143,59 @@ class Host:
 
     def feed(self, batch: Batch) -> list[Event]:
         """Decode lines; see drivers.codec.Host."""
-        rows, arrival_ns, malformed = self._reader.feed(batch)
+        values, arrival_ns, malformed = self._reader.feed(batch)
         events: list[Event] = list(malformed)
-        right = np.arange(len(rows))
-        if (wrong := self._clock.wrong(rows)).any():
-            events += [self._refused("no counter or time", k, arrival_ns) for k in np.flatnonzero(wrong).tolist()]
-            right = np.flatnonzero(~wrong)
-            rows, arrival_ns = rows[right], arrival_ns[right]
-        if not len(rows):
+        if not len(values):
             return events
         if not self._clock.counts:
-            return events + self._uncounted(rows, arrival_ns)
-        first, held = 0, self._held
-        if held is not None:
-            first, rows = 1, np.concatenate([held[0], rows])
-            arrival_ns = np.concatenate([held[1], arrival_ns])
-        device_ns, counters = self._clock.read(rows)
-        unwrapped = self._unwrap.update(counters, arrival_ns)
+            return events + self._uncounted(values, arrival_ns)
+        rows = _Rows(values, arrival_ns, np.arange(len(values)), self._reader.line)
+        if self._held is not None:
+            rows, self._held = self._held.then(rows), None
+        if (wrong := self._clock.wrong(rows.values)).any():
+            events += rows.refused("no counter or time", wrong)
+            rows = rows.take(~wrong)
+        odd, undecided = self._clock.odd(rows.values)
+        if undecided:
+            self._held = rows.take(slice(-1, None)).kept()
+            rows, odd = rows.take(slice(-1)), odd[:-1]
+        if odd.any():
+            events += rows.refused("a time and a counter that do not go together", odd)
+            rows = rows.take(~odd)
+        return events + self._counted(rows) if len(rows.values) else events
 
-        def line(row: int) -> bytes:
-            return self._reader.line(int(right[row - first])) if held is None or row else held[2]
-
-        for incident in unwrapped.incidents:
-            at = incident.position
-            events += self._tell(incident, rows[at], int(arrival_ns[at]), line(at))
-        self._held = None
+    def _counted(self, rows: _Rows) -> list[Event]:
+        """Number the rows by what the board says."""
+        device_ns, counters = self._clock.read(rows.values)
+        unwrapped = self._unwrap.update(counters, rows.arrival_ns)
         if unwrapped.undecided:
-            self._held = rows[-1:], arrival_ns[-1:], line(len(rows) - 1)
+            last = rows.take(slice(-1, None)).kept()
+            self._held = last if self._held is None else last.then(self._held).kept()
             self._clock.unread()
-            rows, arrival_ns, device_ns = rows[:-1], arrival_ns[:-1], None if device_ns is None else device_ns[:-1]
+        events: list[Event] = []
+        for incident in unwrapped.incidents:
+            events += self._tell(incident, rows, incident.position)
         segment, steps = self._clock.segments(unwrapped)
         for position, detail in steps:
-            events += [CounterReset(s.name, int(arrival_ns[position]), detail, clock=True) for s in self.streams]
-        index = unwrapped.index
-        if unwrapped.incidents:
-            keep = unwrapped.kept()
-            rows, arrival_ns, index, segment = rows[keep], arrival_ns[keep], index[keep], segment[keep]
-            device_ns = None if device_ns is None else device_ns[keep]
+            at_ns = int(rows.arrival_ns[position])
+            events += [CounterReset(s.name, at_ns, detail, clock=True) for s in self.streams]
+        index, count = unwrapped.index, len(unwrapped.index)
+        keep = unwrapped.kept() if unwrapped.incidents else np.ones(count, dtype=bool)
+        values, arrival_ns = rows.values[:count][keep], rows.arrival_ns[:count][keep]
+        index, segment = index[keep], segment[keep]
+        device_ns = None if device_ns is None else device_ns[:count][keep]
         for a, b in spans(segment):
             stamps = None if device_ns is None else device_ns[a:b]
-            events += self._samples(rows[a:b], arrival_ns[a:b], index[a:b], int(segment[a]), stamps)
+            events += self._samples(values[a:b], arrival_ns[a:b], index[a:b], int(segment[a]), stamps)
         return events
 
-    def _refused(self, reason: str, row: int, arrival_ns: IntArray) -> Malformed:
-        line = self._reader.line(row)
-        return Malformed(reason, len(line) + 1, line[:64], int(arrival_ns[row]))
-
-    def _tell(self, incident: Incident, row: FloatArray, at_ns: int, line: bytes) -> list[Event]:
+    def _tell(self, incident: Incident, rows: _Rows, at: int) -> list[Event]:
         """Events of the lines' numbers; what was lost shows in each stream's own."""
+        row, at_ns = rows.values[at], int(rows.arrival_ns[at])
         if incident.kind == "repeated":
             return [Repeated(name, 1, at_ns) for name, cs in self._columns.items() if not np.isnan(row[cs]).all()]
         if incident.kind == "odd":
-            return [Malformed(incident.detail, len(line) + 1, line[:64], at_ns)]
+            return [rows.malformed(incident.detail, at)]
         if incident.kind == "reset":
             clock = not self._settings.counter_column
             return [CounterReset(stream.name, at_ns, incident.detail, clock) for stream in self.streams]

@@ -280,6 +280,25 @@ def test_wrong_times_and_clocks_that_jump_are_told_alike_line_by_line_and_at_onc
     assert {e.clock for e in resets} == {True}
 
 
+@pytest.mark.parametrize("wrong", [0, 61, 9_999_998])
+@pytest.mark.parametrize("cell", ["t", "n"])
+def test_one_time_or_counter_that_does_not_go_with_the_other_costs_its_line_alone(wrong: int, cell: str) -> None:
+    rows_sent = [[20_000 + 4 * k, 700 + k] for k in range(60)]
+    rows_sent[30]["tn".index(cell)] = wrong % 60_000
+    settings = Settings(columns=[ECG], time_column="t", counter_column="n")
+    events = feed(Host(settings), *(f"{t},{n},{k}" for k, (t, n) in enumerate(rows_sent)))
+    assert [row[0] for row in rows(events, "ecg")] == [float(k) for k in range(60) if k != 30]
+    assert (lost(events, "ecg"), len([e for e in events if isinstance(e, Malformed)])) == (1, 1)
+    assert not any(isinstance(e, CounterReset) for e in events)
+
+
+def test_two_lines_that_ran_into_one_another_are_none() -> None:
+    host = Host(Settings(columns=[ECG], format="label", time_column="t"))
+    events = feed(host, "t:0,ecg:1", "t:4,ecg:2" + ",t:8,ecg:3", "t:12,ecg:4")
+    assert rows(events, "ecg") == [[1.0], [4.0]]
+    assert (lost(events, "ecg"), len([e for e in events if isinstance(e, Malformed)])) == (2, 1)
+
+
 def test_a_counter_that_falls_back_while_the_clock_goes_on_is_no_jump_of_the_clock() -> None:
     lines = [f"{4 * k},{k if k < 50 else k - 50},1" for k in range(100)]
     events = feed(Host(Settings(columns=[ECG], time_column="t", counter_column="n")), *lines)
