@@ -16,7 +16,7 @@ from drivers.errors import HandshakeError, LinkError, NotConnected, ReadTimeout,
 from drivers.exchange import Exchange
 from drivers.link import Link
 from drivers.quality import StreamScorer
-from drivers.timebase import OnlineTimebase
+from drivers.timebase import OnlineTimebase, arrivals_tell
 from drivers.types import (
     Batch,
     Event,
@@ -57,7 +57,7 @@ class Driver:
         self._opened = False
         self._down: LinkDown | None = None  # the link is lost at present
         self._early: list[Event] = []  # what has happened and is in no reading yet
-        self._timebases = {s.name: OnlineTimebase(s.rate_hz) for s in host.streams}
+        self._timebases = {s.name: OnlineTimebase(None if arrivals_tell(s) else s.rate_hz) for s in host.streams}
         self._scorers = {s.name: StreamScorer(s) for s in host.streams}
 
     @property

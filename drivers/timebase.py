@@ -17,9 +17,9 @@ import numpy as np
 
 from drivers.clock_fit import ClockFit, arrival_groups, fit_clock, huber_line
 from drivers.clock_steps import Step, find_steps
-from drivers.types import FloatArray, IntArray, Samples
+from drivers.types import FloatArray, IntArray, Samples, StreamSpec
 
-__all__ = ["ClockFit", "OnlineTimebase", "Step", "arrival_groups", "find_steps", "fit_clock"]
+__all__ = ["ClockFit", "OnlineTimebase", "Step", "arrival_groups", "arrivals_tell", "find_steps", "fit_clock"]
 
 _SECOND_NS = 1_000_000_000
 _BLOCK_PERIODS = 8
@@ -36,6 +36,15 @@ _JUMP_NS = 30e6
 """A block this far off the line is another time base, not jitter."""
 _SLEW = 0.5
 """Published times move by at most half of the step between two samples, so they never turn back."""
+
+
+_SLOW_HZ = 2.0
+
+
+def arrivals_tell(spec: StreamSpec) -> bool:
+    """The arrivals of a stream's samples say when they were taken: nothing numbers them, and they are further apart
+    than any link delays them, so that after a loss the count would be wrong by more than the arrival is."""
+    return not (spec.counted or spec.timed) and (spec.rate_hz or 0.0) <= _SLOW_HZ
 
 
 class OnlineTimebase:

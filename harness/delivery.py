@@ -58,7 +58,8 @@ def delivery_of(recording: Recording, stream: StreamData) -> Delivery:
     inside = (stream.arrival_ns >= recording.start_ns) & (stream.arrival_ns <= recording.stop_ns)
     received = int(np.count_nonzero(inside))
     rate = stream.spec.rate_hz
-    gap_ms, gap_at_s = _longest_gap(recording, stream.time_ns[inside], rate)
+    times_ns = (stream.time_ns if stream.spec.counted else stream.arrival_ns)[inside]
+    gap_ms, gap_at_s = _longest_gap(recording, times_ns, rate)
     if stream.spec.counted:
         losses = [
             event.count
@@ -66,13 +67,13 @@ def delivery_of(recording: Recording, stream: StreamData) -> Delivery:
             if isinstance(event, Lost) and role == stream.role and event.stream == stream.spec.name
             and event.arrival_ns >= recording.start_ns
         ]  # fmt: skip
-        silent = _missing_in_outages(recording, stream, rate), _missing_ends(recording, stream.time_ns[inside], rate)
+        silent = _missing_in_outages(recording, stream, rate), _missing_ends(recording, times_ns, rate)
         incidents = len(losses) + sum(map(bool, silent))
         return Delivery(received, sum(losses) + sum(silent), True, incidents, gap_ms, gap_at_s)
     if rate is None:
         return Delivery(received, 0, False, 0, gap_ms, gap_at_s)
     between = _missing_between(stream.arrival_ns[inside], rate)
-    missing = _missing_ends(recording, stream.time_ns[inside], rate)
+    missing = _missing_ends(recording, times_ns, rate)
     return Delivery(received, between + missing, False, bool(between) + bool(missing), gap_ms, gap_at_s)
 
 

@@ -81,6 +81,8 @@ def _parse(data: bytes) -> _Measurement | str:
         return f"heart rate notification of {len(data)} bytes, at least {at} by its flags 0x{flags:02X}"
     if len(data) > at and not flags & _RR:
         return f"heart rate notification of {len(data)} bytes, {at} by its flags 0x{flags:02X}"
+    if flags & _RR and len(data) == at:
+        return f"heart rate notification of {at} bytes without the RR interval that its flags 0x{flags:02X} promise"
     if (len(data) - at) % 2:
         return "heart rate notification with half an RR interval"
     return _Measurement(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from drivers.clock_fit import ClockFit, fit_clock
+from drivers.timebase import arrivals_tell
 from drivers.types import FloatArray, IntArray
 from harness.recording import Recording, StreamData
 from harness.verdict import Outcome, Verdict
@@ -61,9 +62,15 @@ def _longest(fits: list[ClockFit]) -> ClockFit | None:
 
 
 def _grid_ns(stream: StreamData, nominal_hz: float) -> IntArray:
-    """Time of each sample by the device: its clock where it has one, else its sample count."""
+    """Time of each sample by the device: its clock where it has one, else its sample count.
+
+    Where nothing counts, samples that come further apart than a link delays them are counted by their arrivals.
+    """
     if stream.device_ns is not None:
         return stream.device_ns
+    if arrivals_tell(stream.spec) and len(stream.arrival_ns):
+        steps = np.rint(np.diff(stream.arrival_ns, prepend=stream.arrival_ns[0]) * (nominal_hz * 1e-9))
+        return np.asarray(np.rint(np.cumsum(steps) * (1e9 / nominal_hz)), dtype=np.int64)
     return np.asarray(np.rint(stream.index * (1e9 / nominal_hz)), dtype=np.int64)
 
 

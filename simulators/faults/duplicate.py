@@ -17,6 +17,7 @@ class FAULT(FrameFault):
     """A frame is sent twice in a row, as when an acknowledgement was lost."""
 
     NAME: ClassVar[str] = "duplicate"
+    LINKS: ClassVar[frozenset[str]] = frozenset({"serial"})
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
 
     probability_percent: float = key(10.0, "of a frame to be sent twice", "%", above=0, high=100)

@@ -24,6 +24,7 @@ class FAULT(ByteFault):
     """
 
     NAME: ClassVar[str] = "garbage"
+    LINKS: ClassVar[frozenset[str]] = frozenset({"serial"})
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"quality", "rate", "sync"})
 

@@ -17,6 +17,7 @@ class FAULT(FrameFault):
     """A frame changes places with the next one, and both are sent when that one is due."""
 
     NAME: ClassVar[str] = "reorder"
+    LINKS: ClassVar[frozenset[str]] = frozenset({"serial"})
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"latency"})
 

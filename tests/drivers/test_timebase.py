@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from drivers.clock_steps import smallest_visible_ms
-from drivers.timebase import OnlineTimebase, find_steps, fit_clock
-from drivers.types import Samples
+from drivers.timebase import OnlineTimebase, arrivals_tell, find_steps, fit_clock
+from drivers.types import Samples, StreamSpec
 
 RATE_HZ = 250.0
 HOST0_NS = 5_000_000_000_000
@@ -102,6 +104,14 @@ def test_without_device_time_and_rate_the_arrival_is_all_there_is():
     arrival = np.array([5, 9, 30])
     samples = Samples("rr", np.zeros((3, 1)), np.arange(3), arrival, None)
     assert OnlineTimebase(None).update(samples).tolist() == [5, 9, 30]
+
+
+def test_the_arrivals_of_slow_samples_that_nothing_counts_are_their_times():
+    slow = StreamSpec("heart_rate", "heart_rate", ("bpm",), "bpm", 1.0)
+    assert arrivals_tell(slow)
+    assert not arrivals_tell(replace(slow, rate_hz=250.0))
+    assert not arrivals_tell(replace(slow, counted=True))
+    assert not arrivals_tell(replace(slow, timed=True))
 
 
 def test_times_never_turn_back_nor_jump_by_more_than_half_a_sample():

@@ -138,3 +138,12 @@ def test_an_outage_lasts_until_the_first_sample_behind_it(a_recording, a_stream)
     recording = a_recording([stream], events=events)
     assert outages_ns(recording, "chest") == [(110 * S, 114 * S + 3_000_000), (125 * S, 130 * S)]
     assert outages_ns(recording, "strap") == []
+
+
+def test_the_last_sample_that_nothing_counts_is_looked_for_by_its_arrival(a_recording, a_stream):
+    """After losses the stamps that count gives run behind; the samples that did come are not lost twice."""
+    stream = a_stream(rate_hz=250.0, counted=False, keep=lambda i: (i < 2500) | (i >= 5000))
+    behind = replace(stream, time_ns=stream.time_ns - 10 * S * (np.arange(len(stream.time_ns)) >= 2500))
+    found = by_measure(check(a_recording([behind]), LIMITS()))
+    assert found["chest/ecg", "lost"].value == pytest.approx(100 / 3)
+    assert found["chest/ecg", "longest gap"].value == pytest.approx(10_000, abs=1)

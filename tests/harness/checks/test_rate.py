@@ -35,6 +35,20 @@ def test_losses_do_not_lower_the_rate_of_a_counted_stream(a_recording, a_stream)
     assert verdict.outcome is Outcome.PASS
 
 
+def test_losses_do_not_lower_the_rate_of_a_slow_stream_that_nothing_counts(a_recording, a_stream):
+    stream = at_rate(a_stream, 1.0, rate_hz=1.0, counted=False, keep=lambda i: i % 5 != 2)
+    (verdict,) = check(a_recording([stream]), LIMITS())
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.value == pytest.approx(1.0, rel=2e-3)
+
+
+@pytest.mark.parametrize("factor", [0.98, 1.02, 1.4])
+def test_a_slow_stream_that_nothing_counts_is_judged_all_the_same(a_recording, a_stream, factor):
+    (verdict,) = check(a_recording([at_rate(a_stream, factor, rate_hz=1.0, counted=False)]), LIMITS())
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.value == pytest.approx(factor, rel=2e-3)
+
+
 def test_a_device_with_a_good_clock_and_a_wrong_sampling_rate_is_found(a_recording, a_stream):
     stream = a_stream(rate_hz=64.0, timed=True, keep=lambda i: i % 2 == 0)  # samples at 32 Hz, stamps them rightly
     (verdict,) = check(a_recording([stream]), LIMITS())
