@@ -14,6 +14,8 @@ _BLOCK_CHUNKS = 8
 """A block holds so many chunks where there are enough: the minimum of fewer is no floor."""
 _SMALLEST_CELL_NS = 1e6
 """Finer batching than this drowns in a host's own jitter."""
+_STEADY_NS = 250_000
+"""A link's smallest delay may move by so much in a run: a line of text grows by a byte or two with its numbers."""
 _SHARES = (0.0, 0.05, 0.25, 0.5)
 _ORDERED = 0.85
 """Phase concentration from which delays count as lying on a lattice."""
@@ -110,6 +112,7 @@ def fit_clock(device_ns: IntArray, arrival_ns: IntArray, segment: IntArray, cell
     ``cell_ns``: the greatest common step of the link's polling (BLE connection interval, USB latency timer) and the
     device's packets, where the caller knows it; otherwise it is looked for in the data. It cannot be seen where the
     packet period is a whole number of polls: there every packet waits equally long, as on a link without batching.
+    Where a poll is a whole number of samples and no drift shows, a sample's period is taken.
     """
     if not len(device_ns):
         return []
@@ -122,7 +125,7 @@ def fit_clock(device_ns: IntArray, arrival_ns: IntArray, segment: IntArray, cell
 
 
 def _fit(device: IntArray, arrival: IntArray, segment: int, start: int, cell_ns: float) -> ClockFit:
-    _, last, delay = arrival_groups(arrival, device)
+    starts, last, delay = arrival_groups(arrival, device)
     reference, base = (int(device.min()) + int(device.max())) // 2, int(delay.min())
     at_s, z = (last - reference) / _SECOND_NS, (delay - base).astype(np.float64)
     duration_s = float(np.ptp(at_s))
@@ -135,7 +138,10 @@ def _fit(device: IntArray, arrival: IntArray, segment: int, start: int, cell_ns:
     slope, rest = huber_line(blocks.at_s, value)
     over = z - (tilt + slope) * at_s
     jitter = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
-    half = _slope_error(blocks.at_s, rest, jitter) + (cell / duration_s if duration_s else np.inf)
+    half = _slope_error(blocks.at_s, rest, jitter)
+    if not cell and abs(tilt + slope) <= half:
+        cell = _unseen_cell(starts, device)
+    half += (cell + _STEADY_NS) / duration_s if duration_s else np.inf
     top = rest if one_sided else blocks.middle() - slope * blocks.at_s
     centre, low, high = _levels(float(over.min()), float(np.median(top)), rest, jitter, blocks, cell)
     p50, p95, p99, worst = np.quantile(over - over.min(), (0.5, 0.95, 0.99, 1.0)).tolist()
@@ -144,6 +150,13 @@ def _fit(device: IntArray, arrival: IntArray, segment: int, start: int, cell_ns:
         segment, start, len(device), len(z), reference, base + centre, base + low, base + high,
         drifts[0], drifts[1], drifts[2], jitter, cell, (p50, p95, p99, worst), duration_s,
     )  # fmt: skip
+
+
+def _unseen_cell(starts: IntArray, device: IntArray) -> float:
+    """Several samples an arrival and no drift against it: a poll may hold each chunk's last sample up to a period."""
+    if np.median(np.diff(starts, append=len(device))) < 2:
+        return 0.0
+    return float(np.median(np.diff(device)))
 
 
 def _levels(

@@ -290,3 +290,22 @@ def test_what_hides_in_the_delays_is_said():
     assert smallest_visible_ms(*jittered(250, 1), one) > 50
     stepped = device + np.where(device > 15e9, 500_000_000, 0)
     assert smallest_visible_ms(stepped, arrival, one) < 5
+
+
+@pytest.mark.parametrize("drift_ppm", [-90, -12, 0, 12, 90])
+@pytest.mark.parametrize("seconds", [15, 30, 120])
+def test_a_poll_that_is_a_whole_number_of_samples_does_not_make_a_drift_certain(drift_ppm, seconds):
+    device, arrival, _ = carried("exact", seconds, drift_ppm, seed=0)
+    polled = -(-arrival // 16_000_000) * 16_000_000
+    (fit,) = fit_clock(device, polled, np.zeros(len(device), dtype=np.int64))
+    assert fit.drift_low_ppm <= drift_ppm <= fit.drift_high_ppm
+
+
+@pytest.mark.parametrize("seconds", [15, 33, 123])
+@pytest.mark.parametrize("rate_hz", [10, 64])
+def test_a_line_that_grows_with_its_numbers_does_not_pass_for_drift(seconds, rate_hz):
+    """A digit more from 10 s on, and another from 100 s on, at 115200 baud."""
+    device = np.arange(seconds * rate_hz) * (1_000_000_000 // rate_hz)
+    arrival = HOST0_NS + device + 86_806 * ((device >= 10e9).astype(np.int64) + (device >= 100e9))
+    (fit,) = fit_clock(device, arrival, np.zeros(len(device), dtype=np.int64))
+    assert fit.drift_low_ppm <= 0 <= fit.drift_high_ppm
