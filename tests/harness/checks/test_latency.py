@@ -96,6 +96,42 @@ def test_samples_that_were_lost_are_not_a_matter_of_latency(a_recording, some_wi
     assert verdict.outcome is Outcome.PASS
 
 
+def starved(recording, **facts):
+    return replace(recording, host=facts)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"sender_lateness_us": {"chest": {"p99": 84_000.0}}}, {"stamp_error_ns": {"chest": {"p99": 84_000_000.0}}}],
+)
+def test_late_instruments_leave_a_failure_open_and_say_so(a_recording, some_windows, a_stream, facts):
+    recording, _ = late_case(a_recording, some_windows, a_stream, lose=False)
+    (verdict,) = check(starved(recording, **facts), LIMITS())
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "84 ms" in verdict.reason
+
+
+def test_punctual_instruments_leave_a_failure_a_failure(a_recording, some_windows, a_stream):
+    recording, _ = late_case(a_recording, some_windows, a_stream, lose=False)
+    facts = {"sender_lateness_us": {"chest": {"p99": 900.0}}, "stamp_error_ns": {"chest": {"p99": 90_000.0}}}
+    (verdict,) = check(starved(recording, **facts), LIMITS())
+    assert verdict.outcome is Outcome.FAIL
+
+
+def test_a_late_sender_does_not_excuse_what_the_host_took_itself(a_recording, some_windows):
+    spent = np.full(325, 20.0)
+    spent[::10] = 300.0
+    facts = {"sender_lateness_us": {"chest": {"p99": 84_000.0}}}
+    (verdict,) = check(starved(a_recording(windows=some_windows(325, spent)), **facts), LIMITS())
+    assert verdict.outcome is Outcome.FAIL
+
+
+def test_a_late_sender_makes_nothing_green_and_nothing_red(a_recording, some_windows):
+    facts = {"sender_lateness_us": {"chest": {"p99": 84_000.0}}}
+    (verdict,) = check(starved(a_recording(windows=some_windows(325, 20.0)), **facts), LIMITS())
+    assert verdict.outcome is Outcome.PASS
+
+
 @pytest.mark.parametrize("wrong", [{"max_ms": 0}, {"quantile": 1.0}, {"confidence": 0.4}])
 def test_limits_that_cannot_be_are_refused(wrong):
     with pytest.raises(ValueError, match="latency"):
