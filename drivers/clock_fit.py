@@ -139,8 +139,8 @@ def _fit(device: IntArray, arrival: IntArray, segment: int, start: int, cell_ns:
     over = z - (tilt + slope) * at_s
     jitter = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
     half = _slope_error(blocks.at_s, rest, jitter)
-    if not cell and abs(tilt + slope) <= half:
-        cell = _unseen_cell(starts, device)
+    if not cell:
+        cell = _unseen_cell(starts, device, rest, abs(tilt + slope) <= half)
     half += (cell + _STEADY_NS) / duration_s if duration_s else np.inf
     top = rest if one_sided else blocks.middle() - slope * blocks.at_s
     centre, low, high = _levels(float(over.min()), float(np.median(top)), rest, jitter, blocks, cell)
@@ -152,11 +152,13 @@ def _fit(device: IntArray, arrival: IntArray, segment: int, start: int, cell_ns:
     )  # fmt: skip
 
 
-def _unseen_cell(starts: IntArray, device: IntArray) -> float:
-    """Several samples an arrival and no drift against it: a poll may hold each chunk's last sample up to a period."""
-    if np.median(np.diff(starts, append=len(device))) < 2:
+def _unseen_cell(starts: IntArray, device: IntArray, rest: FloatArray, still: bool) -> float:
+    """Several samples an arrival, and no drift or one that goes by samples: a poll may hold the last of each chunk up
+    to a period. A drift that goes smoothly shows that nothing polls."""
+    if len(rest) < 2 or np.median(np.diff(starts, append=len(device))) < 2:
         return 0.0
-    return float(np.median(np.diff(device)))
+    period = float(np.median(np.diff(device)))
+    return period if still or np.abs(np.diff(rest)).max() > period / 2 else 0.0
 
 
 def _levels(
