@@ -32,6 +32,8 @@ TROUBLE_EVERY_NS = 1_000_000_000
 _TICK_NS = 50_000_000
 _SPARE_NS = 15_000_000
 """Real time: so long before a window is due, everything else has to wait."""
+_READY_NS = 500_000
+"""Real time: so long before a window is due, nothing more is begun."""
 _TALK_NS = 20_000_000
 """Virtual time: how finely time passes while a sensor is being started."""
 
@@ -208,7 +210,8 @@ class Session:
                 self._show()
             if closed:
                 self._score()
-            preparing = not closed and 0 < left_ns <= _SPARE_NS and self.stage.prefetch(self._next_due_ns())
+            idle = not closed and _READY_NS < left_ns <= _SPARE_NS
+            preparing = idle and self.stage.prefetch(self._next_due_ns())
         self._take_all(self.clock.now_ns())
 
     def _virtual_loop(self) -> None:

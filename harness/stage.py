@@ -87,14 +87,15 @@ class ModelStage:
         return inputs, {name: np.ones(1, dtype=np.float32) for name in shapes}
 
     def prefetch(self, due_ns: int) -> bool:
-        """Cut one modality's window that will be due then from what is here; False when every one is cut.
+        """Cut one modality's window that will be due then from what is here; False when every one is up to date.
 
         gather() cuts those again whose streams bring more until then.
         """
         for item in self.wires:
-            if self._ready.get(item.spec.modality, ((0, 0), ()))[0][0] != due_ns:
+            now = due_ns, self._tracks[item.stream].total
+            if self._ready.get(item.spec.modality, ((0, 0), ()))[0] != now:
                 due = np.array([due_ns], dtype=np.int64)
-                self._ready[item.spec.modality] = (due_ns, self._tracks[item.stream].total), self._cut(item, due, due)
+                self._ready[item.spec.modality] = now, self._cut(item, due, due)
                 return True  # one at a time: what arrives comes first
         return False
 
