@@ -18,7 +18,7 @@ class FAULT(ByteFault):
 
     NAME: ClassVar[str] = "bit_flip"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"quality", "rate", "sync"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"quality"})
     LINKS: ClassVar[frozenset[str]] = frozenset({"serial"})
 
     per_million: float = key(100.0, "bits inverted among a million", "", low=0.001, high=500000)

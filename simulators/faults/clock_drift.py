@@ -15,7 +15,6 @@ class FAULT(DeviceFault):
 
     NAME: ClassVar[str] = "clock_drift"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"sync"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"rate"})
 
     ppm: float = key(500.0, "too fast by this much; negative: too slow", "ppm", low=-50000, high=50000)
 

@@ -18,7 +18,6 @@ class FAULT(DeviceFault):
 
     NAME: ClassVar[str] = "clock_step"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"sync"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"delivery", "latency"})
 
     seconds: float = key(0.5, "size of the jump; negative: back", "s", low=-1e6, high=1e6)
     at_s: float = key(10.0, "seconds into the run", "s", low=0)

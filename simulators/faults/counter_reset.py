@@ -20,7 +20,6 @@ class FAULT(DeviceFault):
 
     NAME: ClassVar[str] = "counter_reset"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"sync", "rate", "quality", "latency"})
 
     at_s: tuple[float, ...] = key((10.0,), "seconds into the run", "s", low=0)
     every_s: float | None = key(None, "instead: again and again at this distance, from start_s on", "s", low=1)

@@ -19,7 +19,6 @@ class FAULT(FrameFault):
     NAME: ClassVar[str] = "reorder"
     LINKS: ClassVar[frozenset[str]] = frozenset({"serial"})
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"latency"})
 
     probability_percent: float = key(
         10.0, "of a frame to change places with the next; one that just moved up cannot", "%", above=0, high=100

@@ -20,9 +20,8 @@ class FAULT(ByteFault):
 
     NAME: ClassVar[str] = "stall"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"latency"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"delivery", "sync"})
 
-    every_s: float = key(5.0, "mean time between stalls (exponential)", "s", low=0.01, high=86400)
+    every_s: float = key(2.5, "mean time between stalls (exponential)", "s", low=0.01, high=86400)
     at_s: tuple[float, ...] = key((), "stalls begin at these seconds instead", "s", low=0)
     for_ms: float = key(400.0, "length of a stall", "ms", above=0, high=600000)
     drain_baud: float = key(0.0, "rate at which the backlog then comes (ten bits a byte); 0: at once", "bit/s", low=0)

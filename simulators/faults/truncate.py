@@ -16,7 +16,7 @@ class FAULT(FrameFault):
 
     NAME: ClassVar[str] = "truncate"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"quality", "rate", "sync"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"quality"})
 
     probability_percent: float = key(10.0, "of a frame to be cut", "%", above=0, high=100)
     side: str = key("either", "where the bytes are missing", choices=("either", "start", "end"))

@@ -15,7 +15,6 @@ class FAULT(LinkFault):
 
     NAME: ClassVar[str] = "unplug"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"latency", "sync", "quality", "rate"})
 
     at_s: float = key(10.0, "seconds into the run", "s", low=0)
     for_s: float = key(math.inf, "how long it stays away; inf: for good", "s", above=0, high=math.inf)

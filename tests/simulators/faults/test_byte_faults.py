@@ -170,5 +170,5 @@ def test_a_backlog_drains_at_the_lines_rate(run_batches, frames, start_ns):
 def test_stalls_come_as_often_as_asked(run_batches, frames):
     seconds = 2000
     _, truth = run_batches({"fault": "stall"}, frames(seconds * 20, period_ms=50))
-    expected = seconds / 5.4  # 5 s between them, and each lasts 0.4 s
+    expected = seconds / 2.9  # 2.5 s between them, and each lasts 0.4 s
     assert len(truth) == pytest.approx(expected, abs=5 * np.sqrt(expected))
