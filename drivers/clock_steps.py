@@ -139,9 +139,14 @@ def _stays(at: IntArray, z: FloatArray, margin: float, patience_ns: int) -> bool
 
 
 def _second_floors(at: IntArray, z: FloatArray) -> tuple[IntArray, FloatArray, IntArray]:
-    """Of each second with chunks: the first chunk, the smallest delay, and the number of chunks. (b,) each"""
-    _, starts, counts = np.unique((at - at[0]) // _SECOND_NS, return_index=True, return_counts=True)
-    return starts, np.minimum.reduceat(z, starts), counts
+    """Of each second with chunks: the first chunk, the floor of the delays, and the number of chunks. (b,) each
+
+    The floor is the second smallest where there are four: a single wrong stamp is no floor.
+    """
+    block = (at - at[0]) // _SECOND_NS
+    _, starts, counts = np.unique(block, return_index=True, return_counts=True)
+    ordered = z[np.lexsort((z, block))]
+    return starts, ordered[starts + (counts >= 4)], counts
 
 
 def _running_floor(at: IntArray, z: FloatArray) -> tuple[FloatArray, IntArray]:
@@ -150,7 +155,8 @@ def _running_floor(at: IntArray, z: FloatArray) -> tuple[FloatArray, IntArray]:
     padded = np.concatenate([np.full(_FLOOR_BLOCKS, np.inf), lows])[:-1]
     before = np.lib.stride_tricks.sliding_window_view(padded, _FLOOR_BLOCKS).min(axis=1)
     floor = np.repeat(before, counts)
-    opening = np.concatenate([[np.inf], np.minimum.accumulate(z[: counts[0]])[:-1]])
-    floor[: counts[0]] = opening
+    first = z[: counts[0]]
+    second = np.minimum.accumulate(np.maximum(first[1:], np.minimum.accumulate(first)[:-1]))
+    floor[: counts[0]] = np.concatenate([[np.inf, np.inf], second])[: counts[0]]
     oldest = at[starts[np.maximum(np.arange(len(starts)) - _FLOOR_BLOCKS, 0)]]
     return floor, at - np.repeat(oldest, counts)

@@ -23,7 +23,7 @@ _DROP_C = 0.6
 class OPTIONS:
     """Keys of the temperature signal."""
 
-    noise_c: float = field(default=0.005, metadata={"help": "standard deviation of white noise, degrees Celsius"})
+    noise_c: float = field(default=0.01, metadata={"help": "standard deviation of white noise, degrees Celsius"})
     drift_c: float = field(default=0.1, metadata={"help": "standard deviation of slow changes, degrees Celsius"})
 
     def __post_init__(self) -> None:

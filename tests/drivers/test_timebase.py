@@ -309,3 +309,13 @@ def test_a_line_that_grows_with_its_numbers_does_not_pass_for_drift(seconds, rat
     arrival = HOST0_NS + device + 86_806 * ((device >= 10e9).astype(np.int64) + (device >= 100e9))
     (fit,) = fit_clock(device, arrival, np.zeros(len(device), dtype=np.int64))
     assert fit.drift_low_ppm <= 0 <= fit.drift_high_ppm
+
+
+@pytest.mark.parametrize("rate_hz", [10, 64])
+@pytest.mark.parametrize("wrong_ms", [-49, -40, 40, 49])
+def test_a_single_wrong_stamp_is_no_step(rate_hz, wrong_ms):
+    device, arrival, _ = carried("exponential", 30, 20, seed=2, rate_hz=rate_hz)
+    for at in (0, 9, 40, len(device) - 1):
+        wrong = device.copy()
+        wrong[at] += wrong_ms * 1_000_000
+        assert find_steps(wrong, arrival) == []
