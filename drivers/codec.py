@@ -42,6 +42,8 @@ class Pause:
     """Let time pass; what arrives meanwhile is dropped."""
 
     seconds: float
+    channel: str = ""
+    """GATT: the characteristic whose notifications are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,23 @@ Step: TypeAlias = Write | Expect | Pause | Subscribe | ReadValue
 Steps: TypeAlias = Generator[Step, "bytes | None", None]
 
 
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """What a device must hear from time to time, or it stops."""
+
+    data: bytes
+    every_s: float
+    channel: str = ""
+
+
 # --- host end ---------------------------------------------------------------------------------
 
 
 class Host(Protocol):
-    """Decodes what the sensor sends. Nothing that arrives may make it raise after start()."""
+    """Decodes what the sensor sends. Nothing that arrives may make it raise after start().
+
+    A Host may have an attribute ``keep_alive``, a KeepAlive or None: the Driver sends it while the sensor streams.
+    """
 
     streams: tuple[StreamSpec, ...]
 

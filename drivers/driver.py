@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 
 from drivers.clock import Clock, Inbox, to_ns
-from drivers.codec import Host
+from drivers.codec import Host, KeepAlive
 from drivers.errors import HandshakeError, LinkError, NotConnected, ReadTimeout, SensorError
 from drivers.exchange import Exchange
 from drivers.link import Link
@@ -56,6 +56,8 @@ class Driver:
         self._refused: SensorError | None = None  # how the exchange failed while bytes were handled
         self._opened = False
         self._down: LinkDown | None = None  # the link is lost at present
+        self._keep_alive: KeepAlive | None = getattr(host, "keep_alive", None)
+        self._spoken_ns = 0  # when the sensor last heard that it is wanted
         self._early: list[Event] = []  # what has happened and is in no reading yet
         self._timebases = {s.name: OnlineTimebase(None if arrivals_tell(s) else s.rate_hz) for s in host.streams}
         self._scorers = {s.name: StreamScorer(s) for s in host.streams}
@@ -110,7 +112,7 @@ class Driver:
         exchange = self._exchange
         if exchange is None or not exchange.done:
             return []
-        self._exchange = None
+        self._exchange, self._spoken_ns = None, self.clock.now_ns()
         return [event for batch in exchange.leftover for event in self._decode(batch)]
 
     @property
@@ -188,7 +190,17 @@ class Driver:
         return self._finish_exchange()
 
     def _decode(self, batch: Batch) -> list[Event]:
+        if self._keep_alive is not None:
+            self._keep_it_alive(self._keep_alive)
         return self.host.feed(batch)
+
+    def _keep_it_alive(self, word: KeepAlive) -> None:
+        """Such a sensor streams many times a second, so what it sends is the clock for what it wants to hear."""
+        now_ns = self.clock.now_ns()
+        if self._opened and now_ns - self._spoken_ns >= to_ns(word.every_s):
+            self._spoken_ns = now_ns
+            with suppress(LinkError):  # the link says itself that it is gone
+                self.link.write(word.data, word.channel)
 
     def timestamps(self, samples: Samples) -> FloatArray:
         """Seconds on the host clock at which the samples were taken, (n,), by the best estimate so far."""

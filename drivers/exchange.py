@@ -58,8 +58,8 @@ class Exchange:
             self._overtime(now_ns, None)
 
     def _channel(self) -> str:
-        """Where the bytes come from that this step waits for; a pause passes over those of a byte stream."""
-        return self._wait.channel if isinstance(self._wait, Expect) else ""
+        """Where the bytes come from that this step waits for; or that a pause passes over."""
+        return self._wait.channel if isinstance(self._wait, Expect | Pause) else ""
 
     def _take(self, batch: Batch, now_ns: int | None) -> None:
         """Bytes on the right channel, in time."""

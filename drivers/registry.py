@@ -65,18 +65,23 @@ def _check_types(sensor: Sensor, given: Mapping[str, Any]) -> None:
             raise SettingError(f"{sensor.NAME}: {key!r} is {value!r}; expected {described(hints[key])}")
 
 
+def line_options(settings: Any) -> dict[str, Any]:
+    """What a sensor's settings say about its serial line: ``baud`` and ``parity``, where it has such settings."""
+    return {key: getattr(settings, key) for key in ("baud", "parity") if hasattr(settings, key)}
+
+
 def open_driver(
     name: str, /, *, port: str | None = None, address: str | None = None, clock: Clock | None = None, **settings: Any
 ) -> Driver:
     """A Driver for a real sensor, not yet connected.
 
     ``port``: a serial device or pyserial URL; ``address``: a BLE address, name or service UUID. ``settings``
-    are the sensor's own; one that is called ``baud`` is the port's rate too.
+    are the sensor's own; those that are called ``baud`` and ``parity`` are the port's too.
     """
     from drivers.links import make_link
 
     sensor = load_sensor(name)
     made = make_settings(sensor, settings)
-    options = {"baud": made.baud} if sensor.LINK == "serial" and hasattr(made, "baud") else {}
+    options = line_options(made) if sensor.LINK == "serial" else {}
     link = make_link(sensor, port=port, address=address, clock=clock or RealClock(), **options)
     return Driver(sensor.host(made), link, name=name)

@@ -13,7 +13,7 @@ from drivers.driver import Driver
 from drivers.errors import LinkError
 from drivers.links import make_link
 from drivers.links.memory import MemoryLink
-from drivers.registry import load_sensor, make_settings
+from drivers.registry import line_options, load_sensor, make_settings
 from drivers.types import StreamSpec
 from harness.rig import Rig, SensorEntry
 from harness.rig_file import simulated_spec
@@ -128,10 +128,13 @@ def _simulated(rig: Rig, bench: Bench) -> Iterator[Bench]:
 
 def _add(bench: Bench, entry: SensorEntry, port: str | None, address: str | None) -> None:
     sensor = load_sensor(entry.sensor)
+    settings = make_settings(sensor, entry.settings)
     options: dict[str, Any] = {"reconnect": entry.reconnect}
     if sensor.LINK == "serial":
         options["reader"] = entry.reader
-        options["baud"] = entry.baud or entry.settings.get("baud") or sensor.BAUD
+        options |= line_options(settings)
+        if entry.baud:
+            options["baud"] = entry.baud
     link = make_link(sensor, port=port, address=address, clock=bench.clock, **options)
-    host = sensor.host(make_settings(sensor, entry.settings))
+    host = sensor.host(settings)
     bench.drivers[entry.role] = Driver(host, link, name=entry.sensor, key=entry.role, inbox=bench.inbox)

@@ -17,7 +17,7 @@ from rich.console import Console
 from drivers.clock import RealClock, to_ns
 from drivers.driver import Driver
 from drivers.links import make_link
-from drivers.registry import load_sensor, make_settings
+from drivers.registry import line_options, load_sensor, make_settings
 from harness.bench import Mode
 from harness.report.document import to_json
 from harness.report.junit import to_junit
@@ -186,14 +186,17 @@ def probe(given: argparse.Namespace, err: Console) -> int:
     _positive("--seconds", given.seconds)
     settings = plain_pairs(given.set, "--set")
     sensor = load_sensor(given.sensor)
-    host = sensor.host(make_settings(sensor, settings))
+    made = make_settings(sensor, settings)
+    host = sensor.host(made)
     if given.simulate:
         if given.baud is not None:
             raise UsageError("--baud: a simulated sensor has no line whose rate could be set")
         driver = simulated(given.sensor, **settings)
     else:
-        baud = {"baud": given.baud or settings.get("baud", sensor.BAUD)} if sensor.LINK == "serial" else {}
-        link = make_link(sensor, port=given.port, address=given.address, clock=RealClock(), **baud)
+        options = line_options(made) if sensor.LINK == "serial" else {}
+        if sensor.LINK == "serial" and given.baud:
+            options["baud"] = given.baud
+        link = make_link(sensor, port=given.port, address=given.address, clock=RealClock(), **options)
         driver = Driver(host, link, name=given.sensor)
     return probe_driver(driver, to_ns(given.seconds), Console())
 

@@ -52,7 +52,9 @@ def build(
     starts, so that fault times count from the run's start and leave the start-up exchange alone.
     """
     module = load_sensor(spec.sensor)
-    device = module.device(make_settings(module, spec.settings))
+    settings = make_settings(module, spec.settings)
+    device = module.device(settings)
+    baud = int(getattr(settings, "baud", module.BAUD))
     name = spec.name or spec.sensor
     subject = subject or Subject(spec.seed)
     draws = Draws(spec.seed, name)
@@ -73,7 +75,7 @@ def build(
             outages += fault.outages_s()
             truths += fault.truths(place)
     sources = _sources(spec, device, subject, draws, faults, where)
-    channels = {uuid: _channel(spec, module.BAUD, faults, where, start_ns, uuid) for uuid in _channels(device)}
+    channels = {uuid: _channel(spec, baud, faults, where, start_ns, uuid) for uuid in _channels(device)}
     return SimulatedSensor(
         name, device, sources, clock, channels,
         start_ns=start_ns, boot_ns=boot_ns, counter_resets_s=resets, outages_s=_joined(outages), truths=truths,
@@ -111,7 +113,7 @@ def _channel(
     if uuid:
         line = ConnectionEvents(spec.connection_interval_ms, start_ns)
     else:
-        line = SerialLine(int(spec.settings.get("baud", baud)), spec.usb_latency_ms, start_ns)
+        line = SerialLine(baud, spec.usb_latency_ms, start_ns)
     here = [replace(w, draws=w.draws.child(uuid), channel=uuid) for w in where]
     pairs = list(zip(faults, here, strict=True))
     return Channel(

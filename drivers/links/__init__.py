@@ -16,7 +16,7 @@ def make_link(sensor: Sensor, *, port: str | None, address: str | None, clock: C
     """The link that a sensor needs: ``port`` for a serial one, ``address`` for a BLE one.
 
     ``options`` are those of SerialLink (``baud``, by default the sensor's, ``reader``, ``reconnect``,
-    ``low_latency``) or of BleLink (``reconnect``, ``scan_s``).
+    ``low_latency``, ``parity``) or of BleLink (``reconnect``, ``scan_s``).
     """
     if sensor.LINK == "ble":
         if not address:

@@ -9,7 +9,6 @@ from drivers.errors import LinkError, LinkLost
 from drivers.link import Sink
 from drivers.types import Batch, LinkDown, LinkUp
 
-
 _FINE_NS = 20_000_000
 _TALK_NS = 1_000_000_000
 

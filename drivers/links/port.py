@@ -28,13 +28,15 @@ if os.name == "posix":
     PORT_TROUBLES = (*PORT_TROUBLES, termios.error)
 
 
-def open_port(name: str, baud: int, low_latency: bool = True) -> serial.Serial:
-    """A device path or pyserial URL opened raw, 8N1, for this process alone; raises one of PORT_TROUBLES.
+def open_port(name: str, baud: int, low_latency: bool = True, parity: str = "N") -> serial.Serial:
+    """A device path or pyserial URL opened raw for this process alone; raises one of PORT_TROUBLES.
+
+    8 data bits, 1 stop bit; ``parity`` N, E or O.
 
     ``low_latency`` asks the kernel's driver not to hold bytes back: an FTDI adapter then waits 1 ms
     for more instead of 16.
     """
-    options: dict[str, Any] = {"baudrate": baud, "timeout": 0.1, "do_not_open": True}
+    options: dict[str, Any] = {"baudrate": baud, "parity": parity, "timeout": 0.1, "do_not_open": True}
     if not name.lower().startswith(_NO_WRITE_TIMEOUT):
         options["write_timeout"] = _WRITE_TIMEOUT_S
     if os.name == "posix":

@@ -32,9 +32,10 @@ class PortReader:
     """open(), then run() on a thread of its own; write() and stop() from any thread."""
 
     def __init__(
-        self, name: str, baud: int, now_ns: Callable[[], int], emit: Emit, *, reconnect: bool, low_latency: bool
-    ) -> None:
-        self._name, self._baud, self._low_latency = name, baud, low_latency
+        self, name: str, baud: int, now_ns: Callable[[], int], emit: Emit, *, reconnect: bool, low_latency: bool,
+        parity: str = "N",
+    ) -> None:  # fmt: skip
+        self._name, self._baud, self._low_latency, self._parity = name, baud, low_latency, parity
         self._now_ns, self._emit, self._reconnect = now_ns, emit, reconnect
         self._port: serial.Serial | None = None
         self._lock = threading.Lock()  # the port may go while somebody writes to it
@@ -44,7 +45,7 @@ class PortReader:
     def open(self) -> None:
         """Open the port; LinkError says what is wrong with it."""
         try:
-            self._port = open_port(self._name, self._baud, self._low_latency)
+            self._port = open_port(self._name, self._baud, self._low_latency, self._parity)
         except PORT_TROUBLES as trouble:
             raise refusal(self._name, trouble) from trouble
         self._wake = os.pipe()
@@ -147,7 +148,7 @@ class PortReader:
         """Try the same name every quarter of a second, whatever it points at by now; False once stopped."""
         while not self._stop.wait(RETRY_S):
             try:
-                port = open_port(self._name, self._baud, self._low_latency)
+                port = open_port(self._name, self._baud, self._low_latency, self._parity)
             except PORT_TROUBLES:
                 continue
             with self._lock:

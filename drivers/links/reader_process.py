@@ -1,6 +1,6 @@
 """The reader process: reads and stamps a port where no model holds the interpreter lock.
 
-It runs as ``python -m drivers.links.reader_process PORT BAUD RECONNECT LOW_LATENCY``. Its standard output
+It runs as ``python -m drivers.links.reader_process PORT BAUD RECONNECT LOW_LATENCY PARITY``. Its standard output
 carries records to the session, its standard input records from it; it ends when its input ends, so it
 never outlives the session. A record is ``u8 kind | u32 size | i64 ns`` (little-endian) and size bytes.
 """
@@ -71,7 +71,7 @@ def _obey(reader: PortReader, answer: int, answering: threading.Lock) -> None:
     reader.stop()
 
 
-def main(name: str, baud: str, reconnect: str, low_latency: str) -> int:
+def main(name: str, baud: str, reconnect: str, low_latency: str, parity: str) -> int:
     """Read until standard input ends; 0 in the end, 1 if the port could not be opened."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the session, which then ends this process
     out, answering = 1, threading.Lock()
@@ -81,8 +81,9 @@ def main(name: str, baud: str, reconnect: str, low_latency: str) -> int:
             write_all(out, pack(kind, ns, data))
 
     reader = PortReader(
-        name, int(baud), RealClock().now_ns, emit, reconnect=reconnect == "1", low_latency=low_latency == "1"
-    )
+        name, int(baud), RealClock().now_ns, emit, reconnect=reconnect == "1",
+        low_latency=low_latency == "1", parity=parity,
+    )  # fmt: skip
     try:
         reader.open()
     except LinkError as error:

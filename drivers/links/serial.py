@@ -49,6 +49,7 @@ class SerialLink:
         reader: str = "thread",
         reconnect: bool = True,
         low_latency: bool = True,
+        parity: str = "N",
     ) -> None:
         if clock.virtual:
             raise SettingError(f"{port}: a serial port lives in real time and cannot be read on a virtual clock")
@@ -58,10 +59,12 @@ class SerialLink:
             raise SettingError(f"{port}: reader 'process' needs a POSIX system; use 'thread'")
         if baud <= 0:
             raise SettingError(f"{port}: baud is {baud}; it must be a positive number of bits per second")
+        if parity not in ("N", "E", "O"):
+            raise SettingError(f"{port}: parity is {parity!r}; it can be 'N' (none), 'E' (even) or 'O' (odd)")
         self.clock = clock
         self.description = f"{port} at {baud} baud"
         self._make = _ThreadReader if reader == "thread" else _ProcessReader
-        self._options = _Options(port, baud, reconnect, low_latency)
+        self._options = _Options(port, baud, reconnect, low_latency, parity)
         self._reader: _Reader | None = None
         self._lock = threading.Lock()
         self._stamp_error = StampError()
@@ -112,8 +115,8 @@ class SerialLink:
 
 
 class _Options:
-    def __init__(self, port: str, baud: int, reconnect: bool, low_latency: bool) -> None:
-        self.port, self.baud, self.reconnect, self.low_latency = port, baud, reconnect, low_latency
+    def __init__(self, port: str, baud: int, reconnect: bool, low_latency: bool, parity: str) -> None:
+        self.port, self.baud, self.reconnect, self.low_latency, self.parity = port, baud, reconnect, low_latency, parity
 
 
 class _Reader(Protocol):
@@ -167,7 +170,7 @@ class _ThreadReader:
     def __init__(self, options: _Options, now_ns: Callable[[], int], put: Put) -> None:
         self._reader = PortReader(
             options.port, options.baud, now_ns, lambda kind, ns, data: put([(kind, ns, data)]),
-            reconnect=options.reconnect, low_latency=options.low_latency,
+            reconnect=options.reconnect, low_latency=options.low_latency, parity=options.parity,
         )  # fmt: skip
         self._reader.open()
         self._thread = threading.Thread(target=self._reader.run, name=f"read {options.port}", daemon=True)
@@ -202,7 +205,7 @@ class _ProcessReader:
     def _spawn(self, options: _Options) -> subprocess.Popen[bytes]:
         root = str(Path(__file__).parents[2])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        flags = [str(int(flag)) for flag in (options.reconnect, options.low_latency)]
+        flags = [*(str(int(flag)) for flag in (options.reconnect, options.low_latency)), options.parity]
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "drivers.links.reader_process", options.port, str(options.baud), *flags],
             stdin=subprocess.PIPE,

@@ -3,6 +3,7 @@
 Two Gaussians per pulse (the "excellent" template of Tang et al. 2020, Sci Rep 10:14125) with the
 systolic rise fixed in seconds, since a pulse scaled with the heart period would move its foot by
 10 to 15 ms. Pulses point upwards. SpO2 = 110 - 25 R, R = (AC/DC of red) / (AC/DC of infrared).
+A channel called "pleth" is what an oximeter shows instead of light: the pulse alone, scaled to its rails.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ _PEAK = 1.0085
 _EARLIEST_S = _SYSTOLIC[1] - BELL_REACH * _SYSTOLIC[2]
 _LATEST_S = 1.75 * (_DIASTOLIC[1] + BELL_REACH * _DIASTOLIC[2])
 _LONGEST_PAT_S = 1.0
+_PLETH_FLOOR, _PLETH_PULSE = 0.12, 0.6
+"""Of the rails: where a pleth rests between beats, and its pulse at rest, which may be a third larger."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,19 @@ class Ppg(Sampled):
         self._depth = subject.profile.ppg_perfusion_percent / 100 * (1 if options.upright else -1)
         self._noise = options.noise_percent / 100 * self._dc * abs(self._depth)
         self._red = np.array(["red" in name.lower() and "infra" not in name.lower() for name in spec.channels])
+        self._is_pleth = all(name.lower() == "pleth" for name in spec.channels)
         pulse = self._pulse(probe_times(spec, 10.0))
         low, high = np.percentile(pulse, (1, 99))
+        if self._is_pleth:
+            if spec.low is None or spec.high is None:
+                raise SettingError(f"stream {spec.name!r}: a pleth is scaled to its rails, so it needs low and high")
+            height = _PLETH_PULSE * (spec.high - spec.low)
+            self._rest = spec.low + _PLETH_FLOOR * (spec.high - spec.low)
+            self._height = height if options.upright else -height
+            self._rest = self._rest if options.upright else spec.high + spec.low - self._rest
+            self._noise = options.noise_percent / 100 * height
+            self.span = float(high - low) * height
+            return
         self.span = float(high - low) * self._dc * abs(self._depth)
 
     def _pulse(self, times_s: FloatArray) -> FloatArray:
@@ -89,6 +103,9 @@ class Ppg(Sampled):
 
     def render(self, first: int, times_s: FloatArray) -> FloatArray:
         """Values (n, wavelengths) in the stream's unit."""
+        if self._is_pleth:
+            noise = white(self._draws, first, len(times_s), len(self._red))
+            return np.asarray(self._rest + self._height * self._pulse(times_s)[:, None] + self._noise * noise)
         ratio = (110 - self._subject.spo2(times_s)) / 25
         infrared = self._depth * self._pulse(times_s)
         alternating = np.where(self._red, (ratio * infrared)[:, None], infrared[:, None])
