@@ -18,7 +18,7 @@ IntArray: TypeAlias = NDArray[np.int64]
 
 KINDS = (
     "ecg", "ppg", "eda", "respiration", "temperature", "eeg", "acceleration",
-    "heart_rate", "rr", "affect", "exg", "raw",
+    "heart_rate", "rr", "affect", "exg", "raw", "spo2",
 )  # fmt: skip
 """Modalities. The kind of a stream decides its simulated signal, quality score and model input."""
 

@@ -9,7 +9,19 @@ from types import ModuleType
 
 import numpy as np
 
-from drivers.quality import acceleration, affect, ecg, eda, eeg, generic, heart_rate, ppg, respiration, temperature
+from drivers.quality import (
+    acceleration,
+    affect,
+    ecg,
+    eda,
+    eeg,
+    generic,
+    heart_rate,
+    ppg,
+    respiration,
+    spo2,
+    temperature,
+)
 from drivers.quality.delivery import delivery, delivery_factor
 from drivers.quality.windows import Table, Windows
 from drivers.types import FloatArray, IntArray, Quality, Samples, StreamSpec
@@ -18,7 +30,7 @@ _SECOND_NS = 1_000_000_000
 _MODALITIES: Mapping[str, ModuleType] = {
     "ecg": ecg, "ppg": ppg, "eda": eda, "respiration": respiration, "temperature": temperature, "eeg": eeg,
     "acceleration": acceleration, "heart_rate": heart_rate, "rr": heart_rate, "affect": affect,
-    "exg": generic, "raw": generic,
+    "exg": generic, "raw": generic, "spo2": spo2,
 }  # fmt: skip
 _LONGEST_FILL_S = 3.0
 """A hole beyond this is cut short on the grid: delivery has brought the score to 0 already."""

@@ -21,7 +21,7 @@ _CHANNELS = {
 }  # fmt: skip
 _UNITS = {
     "ecg": "mV", "ppg": "counts", "eda": "uS", "respiration": "a.u.", "temperature": "C", "eeg": "uV", "exg": "uV",
-    "acceleration": "g", "affect": "1", "heart_rate": "bpm", "rr": "ms", "raw": "mV",
+    "acceleration": "g", "affect": "1", "heart_rate": "bpm", "rr": "ms", "spo2": "%", "raw": "mV",
 }  # fmt: skip
 _SAMPLED = [kind for kind in KINDS if kind != "rr"]
 _COUNT = 700
