@@ -9,10 +9,12 @@ import numpy as np
 from drivers.errors import SettingError
 from drivers.types import FloatArray, StreamSpec
 from simulators.draws import Draws
-from simulators.rendering import Sampled
+from simulators.rendering import Sampled, spread
 from simulators.subject import Subject
 
 _POINTS = 8
+_SPAN_S = 120.0
+"""Saturation moves within minutes."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,10 @@ def signal(subject: Subject, spec: StreamSpec, draws: Draws, options: OPTIONS) -
 class Saturation(Sampled):
     """Every channel sees the same blood."""
 
-    span = 2.0
-    """Percent: what a healthy person moves by within minutes."""
-
     def __init__(self, subject: Subject, spec: StreamSpec, options: OPTIONS) -> None:
         self._subject, self._channels = subject, len(spec.channels)
         self._ago_s = options.average_s * np.arange(_POINTS) / _POINTS
+        self.span = spread(self.render(0, np.arange(_SPAN_S)), 0.01)
 
     def render(self, first: int, times_s: FloatArray) -> FloatArray:
         """Percent (n, channels)."""
