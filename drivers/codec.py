@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from drivers.types import Batch, Event, FloatArray, IntArray, StreamSpec
 
@@ -184,6 +184,14 @@ class Device(Protocol):
         """The frame counter alone falls back to its start; streaming goes on."""
 
 
+@runtime_checkable
+class MtuAware(Protocol):
+    """A GATT Device that puts as much into a notification as the connection's ATT_MTU allows."""
+
+    def negotiated(self, att_mtu: int) -> None:
+        """ATT_MTU from now on; 23 after reset() and without a connection."""
+
+
 # --- what the registry finds ------------------------------------------------------------------
 
 
@@ -206,9 +214,9 @@ class Sensor(Protocol):
 
     NAME: ClassVar[str]
     LINK: ClassVar[str]
-    """``serial`` or ``ble``."""
+    """``serial`` or ``ble``; ``brainflow`` or ``lsl`` for what such a library reads, which comes as drivers.rows."""
     BAUD: ClassVar[int]
-    """Line rate in bits per second (8N1); 0 on BLE."""
+    """Line rate in bits per second (8N1); 0 on any other link."""
     SOURCES: ClassVar[tuple[str, ...]]
     """Where the protocol facts come from."""
     SETTINGS: ClassVar[type[Any]]

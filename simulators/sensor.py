@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from drivers.codec import Block, Device
+from drivers.codec import Block, Device, MtuAware
 from drivers.types import Batch, FloatArray, IntArray, LinkDown, LinkUp, StreamSpec
 from simulators.device_clock import DeviceClock
 from simulators.faults import BatchStage, SampleStage
@@ -152,6 +152,12 @@ class SimulatedSensor:
         self.device.subscribe(channel, on)
         if self.device.streaming and not was:
             self._anchor()
+
+    def negotiated(self, att_mtu: int, at_ns: int) -> None:
+        """GATT: the connection's ATT_MTU from at_ns on."""
+        self._generate(at_ns)
+        if isinstance(self.device, MtuAware):
+            self.device.negotiated(att_mtu)
 
     # --- what time does -----------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from drivers.clock import Clock
 from drivers.errors import AttError, HandshakeError, LinkError, LinkLost, NotConnected, SensorError, SettingError
 from drivers.gatt import uuid128
 from drivers.link import Sink
-from drivers.links.ble_radio import Advertiser, Radio, matcher, radio, scan, troubles
+from drivers.links.ble_radio import Adapter, Advertiser, Radio, matcher, radio, scan, troubles
 from drivers.types import Batch, LinkDown, LinkItem, LinkUp
 
 if TYPE_CHECKING:
@@ -30,11 +30,15 @@ class BleLink:
     UUID (``service:180d``). Of several that match, the first that is heard is taken, and kept to.
 
     Channels are characteristic UUIDs, lowercase and 128-bit in what is delivered; short ones are taken too.
+    ``adapter`` is another Bluetooth stack than the operating system's (drivers.links.bumble_bleak.Central).
     With ``reconnect`` a lost peripheral is looked for until it is back, and subscribed to as before.
     A stamp is taken when the notification reaches this process, behind the radio's connection interval.
     """
 
-    def __init__(self, address: str, clock: Clock, *, reconnect: bool = True, scan_s: float = 10.0) -> None:
+    def __init__(
+        self, address: str, clock: Clock, *, reconnect: bool = True, scan_s: float = 10.0,
+        adapter: Adapter | None = None,
+    ) -> None:  # fmt: skip
         if clock.virtual:
             raise SettingError(f"{address}: a radio lives in real time and cannot be read on a virtual clock")
         if not scan_s > 0:
@@ -43,6 +47,7 @@ class BleLink:
         self.description = f"BLE {address}"
         self._address, self._matches = address, matcher(address)
         self._reconnect, self._scan_s = reconnect, scan_s
+        self._adapter = adapter
         self._radio: Radio | None = None
         self._sink: Sink | None = None
         self._client: BleakClient | None = None
@@ -113,7 +118,9 @@ class BleLink:
     async def _establish(self, on: Radio, wanted: Callable[[Advertiser], bool], scan_s: float) -> None:
         """Find and connect; LinkError otherwise."""
         async with on.busy:
-            found, heard = await scan(scan_s, lambda seen: seen.address not in on.held and wanted(seen))
+            found, heard = await scan(
+                scan_s, lambda seen: seen.address not in on.held and wanted(seen), self._adapter
+            )
             if found is None:
                 raise self._not_found(heard, scan_s)
             self._client = await self._connect(found)
@@ -124,8 +131,11 @@ class BleLink:
     async def _connect(self, found: Advertiser) -> BleakClient:
         from bleak import BleakClient
 
+        backend = self._adapter.client if self._adapter else None
         for left in reversed(range(_CONNECT_TRIES)):
-            client = BleakClient(found.device, disconnected_callback=self._on_disconnected, timeout=_CONNECT_S)
+            client = BleakClient(
+                found.device, disconnected_callback=self._on_disconnected, timeout=_CONNECT_S, backend=backend
+            )
             try:
                 await client.connect()
             except troubles() as trouble:

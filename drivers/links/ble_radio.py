@@ -66,6 +66,15 @@ def matcher(address: str) -> Callable[[Advertiser], bool]:
     return matches
 
 
+class Adapter(Protocol):
+    """Another Bluetooth stack than the operating system's, such as a drivers.links.bumble_bleak.Central."""
+
+    client: Any
+    """For bleak's BleakClient(backend=)."""
+    scanner: Any
+    """For bleak's BleakScanner(backend=)."""
+
+
 class Holder(Protocol):
     """A link that has a peripheral."""
 
@@ -149,7 +158,7 @@ def radio() -> Radio:
 
 
 async def scan(
-    seconds: float, wanted: Callable[[Advertiser], bool] | None = None
+    seconds: float, wanted: Callable[[Advertiser], bool] | None = None, adapter: Adapter | None = None
 ) -> tuple[Advertiser | None, list[Advertiser]]:
     """Listen to advertisements: the wanted peripheral as soon as it is heard, or None, and all that were heard.
 
@@ -171,10 +180,10 @@ async def scan(
             hit.set_result(seen)
 
     try:
-        async with BleakScanner(on_advertisement):
+        async with BleakScanner(on_advertisement, backend=adapter.scanner if adapter else None):
             await asyncio.wait([hit], timeout=seconds)
         found = hit.result() if hit.done() else None
-        if found is None and wanted is not None:
+        if found is None and wanted is not None and adapter is None:
             found = next((seen for seen in await _connected(heard.values()) if wanted(seen)), None)
     except troubles() as trouble:
         raise absence(trouble) from trouble

@@ -28,8 +28,8 @@ _LOCATIONS = ("other", "chest", "wrist", "finger", "hand", "ear lobe", "foot")
 _WIDE, _CONTACT, _CONTACT_SUPPORTED, _ENERGY, _RR = 1, 2, 4, 8, 16
 _CONTACT_FLAGS = {"unsupported": 0, "off": _CONTACT_SUPPORTED, "on": _CONTACT_SUPPORTED | _CONTACT}
 _RR_MS = 1000 / 1024
-_ATT_PAYLOAD = 20
-"""What a notification carries at the default ATT_MTU of 23."""
+_ATT_MTU, _ATT_HEADER = 23, 3
+"""ATT_MTU before any exchange, and what of it is no value (Core Specification, vol. 3, part F, 3.2.8, 3.4.7.1)."""
 _CONTROL_POINT_NOT_SUPPORTED = 0x80
 _KJ_PER_BEAT = 0.07
 
@@ -198,9 +198,14 @@ class Device:
     def reset(self) -> None:
         """Power cycle."""
         self.streaming = False
+        self._att_mtu = _ATT_MTU
         self._energy_kj = 0.0
         self._intervals: list[int] = []
         self._beats_ns: list[int] = []
+
+    def negotiated(self, att_mtu: int) -> None:
+        """RR intervals that do not fit a notification wait for the next one."""
+        self._att_mtu = att_mtu
 
     def reset_counter(self) -> None:
         """The protocol has no counter."""
@@ -248,7 +253,7 @@ class Device:
             self._energy_kj += bpm / 60 * _KJ_PER_BEAT
             flags |= _ENERGY
             body += min(int(self._energy_kj), 65535).to_bytes(2, "little")
-        room = (_ATT_PAYLOAD - 1 - len(body)) // 2
+        room = (self._att_mtu - _ATT_HEADER - 1 - len(body)) // 2
         count = min(sum(at <= due_ns for at in self._beats_ns[:room]), room)
         body += b"".join(rr.to_bytes(2, "little") for rr in self._intervals[:count])
         del self._intervals[:count], self._beats_ns[:count]

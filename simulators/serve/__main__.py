@@ -1,6 +1,6 @@
 """The simulator process: one JSON document on stdin, JSON lines on stdout.
 
-stdin: ``{"seed", "subject", "lead_s", "sensors": [{"via", "at", "spec": {...}}]}`` on one line, then nothing;
+stdin: ``{"seed", "subject", "lead_s", "sensors": [{"via", "at", "radio", "spec": {...}}]}`` on one line, then nothing;
 its end, or a line ``stop``, ends the process. stdout: first ``{"ready": places, "start_ns", "bus"}`` or
 ``{"error": {"kind", "message"}}``, last ``{"ended": {"reports", "truths", "journals"}}``.
 """
@@ -23,7 +23,8 @@ def main() -> int:
     """Serve what stdin describes; 0, or 2 for a description that makes no sense."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     given = json.loads(sys.stdin.buffer.readline())
-    specs = [ServedSpec(SimulatedSpec(**entry["spec"]), entry["via"], entry["at"]) for entry in given["sensors"]]
+    sensors = given["sensors"]
+    specs = [ServedSpec(SimulatedSpec(**one["spec"]), one["via"], one["at"], one["radio"]) for one in sensors]
     try:
         serving = Serving(specs, seed=given["seed"], subject=given["subject"], lead_s=given["lead_s"])
     except SensorError as error:

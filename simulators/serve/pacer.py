@@ -48,6 +48,9 @@ class SimulatedPeer(Peer, Protocol):
     def subscribe(self, channel: str, at_ns: int, on: bool = True) -> None:
         """GATT notifications."""
 
+    def negotiated(self, att_mtu: int, at_ns: int) -> None:
+        """GATT: the connection's ATT_MTU."""
+
 
 @dataclass(frozen=True, slots=True)
 class HostAction:
@@ -55,7 +58,7 @@ class HostAction:
 
     at_ns: int
     kind: str
-    """``write``, ``subscribe`` or ``unsubscribe``."""
+    """``write``, ``subscribe``, ``unsubscribe`` or ``mtu`` (``data`` is the ATT_MTU, two bytes little-endian)."""
     data: bytes = b""
     channel: str = ""
 
@@ -63,6 +66,8 @@ class HostAction:
         """Do it to a sensor."""
         if self.kind == "write":
             sensor.receive(self.data, self.at_ns, self.channel)
+        elif self.kind == "mtu":
+            sensor.negotiated(int.from_bytes(self.data, "little"), self.at_ns)
         else:
             sensor.subscribe(self.channel, self.at_ns, self.kind == "subscribe")
 

@@ -77,7 +77,7 @@ class SimulatorProcess:
         self._ended: Ended | None = None
         self._crash: SimulatorError | None = None
         self._environment: str | None = None
-        sensors = [{"via": s.via, "at": s.at, "spec": asdict(s.spec)} for s in served]
+        sensors = [{"via": s.via, "at": s.at, "radio": dict(s.radio), "spec": asdict(s.spec)} for s in served]
         try:
             self._tell({"seed": seed, "subject": dict(subject or {}), "lead_s": lead_s, "sensors": sensors})
             ready = self._hear(_READY_TIMEOUT_S)

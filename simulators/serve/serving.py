@@ -8,12 +8,13 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from drivers.clock import Clock, RealClock, to_ns
+from drivers.codec import Gatt
 from drivers.errors import SettingError
 from drivers.registry import load_sensor, make_settings
 from simulators.build import SimulatedSpec, build
@@ -26,10 +27,12 @@ from simulators.subject import Subject, make_profile
 from simulators.truth import Truth
 
 if TYPE_CHECKING:
+    from drivers.links.bumble_stack import Ether
     from simulators.serve.air import Air
+    from simulators.serve.bumble_air import BumbleOutlet
     from simulators.serve.bus import PrivateBus
 
-WAYS = ("pty", "tcp", "rfc2217", "air")
+WAYS = ("pty", "tcp", "rfc2217", "air", "bumble")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class ServedSpec:
     at: str = ""
     """The pty's path, the TCP port's number or the BLE address; empty: chosen, and the same again for the same seed
     where it is a BLE address."""
+    radio: Mapping[str, Any] = field(default_factory=dict)
+    """Where ``via`` is ``bumble``: simulators.serve.bumble_air.RadioSettings."""
 
     @property
     def role(self) -> str:
@@ -51,7 +56,7 @@ class ServedSpec:
     def way(self) -> str:
         """``via``, or what fits the sensor; SettingError for a way that the sensor cannot go."""
         link = load_sensor(self.spec.sensor).LINK
-        fitting = ("air",) if link == "ble" else WAYS[:3]
+        fitting = WAYS[3:] if link == "ble" else WAYS[:3]
         if self.via and self.via not in fitting:
             raise SettingError(
                 f"{self.role}: {self.spec.sensor} is a {link} sensor and is served by {' or '.join(fitting)}, "
@@ -63,8 +68,9 @@ class ServedSpec:
 class Serving:
     """The sensors of ``specs``, at their places from the moment of construction on, silent until run().
 
-    They boot now and world second 0 is ``lead_s`` later. ``places`` maps a role to {"port"} or
-    {"address", "bus"}. Raises SettingError for a bad spec and LinkError without dbus-daemon.
+    They boot now and world second 0 is ``lead_s`` later. ``places`` maps a role to {"port"}, {"address", "bus"}
+    or {"address", "transport"}. Raises SettingError for a bad spec, and LinkError without dbus-daemon or bumble.
+    ``ether`` is where bumble peripherals without a transport are heard; None: one of its own, if needed.
     """
 
     _bus: PrivateBus | None = None
@@ -78,11 +84,14 @@ class Serving:
         subject: Mapping[str, Any] | None = None,
         lead_s: float = 0.0,
         tick: Callable[[int], None] | None = None,
+        ether: Ether | None = None,
     ) -> None:
         self.clock: Clock = RealClock()
         self.places: dict[str, dict[str, str]] = {}
         self.served: list[Served] = []
         self.sensors: dict[str, SimulatedSensor] = {}
+        self._bumble: dict[str, BumbleOutlet] = {}
+        self._ether, self._is_own_ether = ether, ether is None
         self._specs, self._subject = specs, Subject(seed, make_profile(subject or {}))
         self._folder = Path(tempfile.mkdtemp(prefix="hil-ports-"))
         self.pacer = Pacer(self.served, self.clock, tick=tick)
@@ -106,18 +115,26 @@ class Serving:
         for spec, outlet in zip(self._specs, outlets, strict=True):
             if spec.role in self.sensors:
                 raise SettingError(f"two simulated sensors are called {spec.role!r}: give each its own name")
-            sensor = build(spec.spec, self._subject, self.start_ns, boot_ns)
+            sensor = build(_on_its_radio(spec), self._subject, self.start_ns, boot_ns)
             served = Served(spec.role, sensor, outlet, boot_ns)
             outlet.open(served)
             self.served.append(served)
             self.sensors[spec.role] = sensor
-            on_air = {"address": outlet.place, "bus": self.bus_address}
-            self.places[spec.role] = on_air if spec.way() == "air" else {"port": outlet.place}
+            self.places[spec.role] = self._place(spec, outlet)
+
+    def _place(self, spec: ServedSpec, outlet: Outlet) -> dict[str, str]:
+        if spec.way() == "air":
+            return {"address": outlet.place, "bus": self.bus_address}
+        if spec.way() == "bumble":
+            return {"address": outlet.place, "transport": spec.radio.get("transport", "")}
+        return {"port": outlet.place}
 
     def _outlet(self, spec: ServedSpec) -> Outlet:
         way = spec.way()
         if way == "air":
             return self._on_air(spec)
+        if way == "bumble":
+            return self._on_bumble(spec)
         if way == "pty":
             return PtyOutlet(spec.at or self._folder / spec.role, self.clock)
         if spec.at and not spec.at.isdigit():
@@ -129,14 +146,27 @@ class Serving:
         from simulators.serve.bus import PrivateBus
         from simulators.serve.peripheral import random_address
 
-        module = load_sensor(spec.spec.sensor)
-        gatt = module.device(make_settings(module, spec.spec.settings)).gatt
-        if gatt is None:
-            raise SettingError(f"{spec.spec.sensor} describes no GATT services, so it cannot be served on the air")
+        gatt = _gatt(spec)
         if self._bus is None or self._air is None:
             self._bus = PrivateBus()
             self._air = Air(self._bus.address, self.clock)
         return self._air.outlet(gatt, spec.at or random_address(spec.spec.seed, spec.role))
+
+    def _on_bumble(self, spec: ServedSpec) -> BumbleOutlet:
+        from drivers.links.bumble_stack import Ether
+        from simulators.serve.bumble_air import BumbleOutlet, RadioSettings
+        from simulators.serve.peripheral import random_address
+
+        known = [one.name for one in fields(RadioSettings)]
+        if strange := sorted(set(spec.radio) - set(known)):
+            raise SettingError(f"{spec.role}: radio has no {', '.join(strange)}; it has {', '.join(known)}")
+        radio, gatt = RadioSettings(**spec.radio), _gatt(spec)
+        self._ether = self._ether or Ether()
+        address = spec.at or random_address(spec.spec.seed, spec.role)
+        interval_ms = spec.spec.connection_interval_ms
+        outlet = BumbleOutlet(self._ether, gatt, address, self.clock, self.pacer.submit, radio, interval_ms)
+        self._bumble[spec.role] = outlet
+        return outlet
 
     def run(self) -> None:
         """Stream in real time until pacer.stop()."""
@@ -153,8 +183,10 @@ class Serving:
         return {served.role: served.journal for served in self.served}
 
     def report(self) -> dict[str, dict[str, Any]]:
-        """Sender lateness and byte counts, by role."""
-        return {served.role: served.report() for served in self.served}
+        """Sender lateness and byte counts, by role; with bumble also of the latest connection
+        att_mtu and connection_interval_ms."""
+        connections = {role: outlet.connection_report() for role, outlet in self._bumble.items()}
+        return {served.role: served.report() | connections.get(served.role, {}) for served in self.served}
 
     def close(self) -> None:
         """Take everything away, after run() has returned; safe to call twice."""
@@ -166,6 +198,8 @@ class Serving:
         if self._bus is not None:
             self._bus.close()
             self._bus = None
+        if self._ether is not None and self._is_own_ether:
+            self._ether.close()
         self.pacer.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -176,6 +210,19 @@ class Serving:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _gatt(spec: ServedSpec) -> Gatt:
+    module = load_sensor(spec.spec.sensor)
+    gatt = module.device(make_settings(module, spec.spec.settings)).gatt
+    if gatt is None:
+        raise SettingError(f"{spec.spec.sensor} describes no GATT services, so it cannot be served on the air")
+    return gatt
+
+
+def _on_its_radio(spec: ServedSpec) -> SimulatedSpec:
+    """A real controller has connection events of its own, so none are simulated before it."""
+    return replace(spec.spec, connection_interval_ms=0.0) if spec.radio.get("transport") else spec.spec
 
 
 def run_until_interrupted(
@@ -221,6 +268,8 @@ def place_lines(serving: Serving) -> list[str]:
     for role, place in serving.places.items():
         if "port" in place:
             lines.append(f"{role}: port: {place['port']}")
+        elif "transport" in place:
+            lines.append(f"{role}: transport: {place['transport'] or 'this process'} address: {place['address']}")
         else:
             lines.append(f"{role}: DBUS_SYSTEM_BUS_ADDRESS={place['bus']} address: {place['address']}")
     return lines
