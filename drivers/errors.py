@@ -42,3 +42,10 @@ class AttError(SensorError):
     def __init__(self, code: int, what: str = "") -> None:
         super().__init__(f"ATT error 0x{code:02x}{': ' if what else ''}{what}")
         self.code = code
+
+
+class MissingExtra(LinkError, SettingError):
+    """A sensor needs a package that is not installed: an optional extra of this one."""
+
+    def __init__(self, extra: str, why: object) -> None:
+        super().__init__(f"the package that reads this is not there ({why}): pip install 'spiral-hil[{extra}]'")

@@ -76,12 +76,16 @@ def open_driver(
     """A Driver for a real sensor, not yet connected.
 
     ``port``: a serial device or pyserial URL; ``address``: a BLE address, name or service UUID. ``settings``
-    are the sensor's own; those that are called ``baud`` and ``parity`` are the port's too.
+    are the sensor's own; those that are called ``baud`` and ``parity`` are the port's too. An LSL stream, of which
+    ``address`` is the name, is looked for now, to learn its channels; LinkError if it is not there.
     """
-    from drivers.links import make_link
+    from drivers.links import make_link, settle
 
     sensor = load_sensor(name)
+    clock = clock or RealClock()
     made = make_settings(sensor, settings)
+    if not clock.virtual:
+        made = settle(sensor, made, address)
     options = line_options(made) if sensor.LINK == "serial" else {}
-    link = make_link(sensor, port=port, address=address, clock=clock or RealClock(), **options)
+    link = make_link(sensor, port=port, address=address, clock=clock, settings=made, **options)
     return Driver(sensor.host(made), link, name=name)

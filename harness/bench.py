@@ -9,10 +9,12 @@ from enum import StrEnum
 from typing import Any
 
 from drivers.clock import Clock, Inbox, RealClock, VirtualClock, to_ns
+from drivers.codec import Host
 from drivers.driver import Driver
 from drivers.errors import LinkError
 from drivers.links import make_link
 from drivers.links.memory import MemoryLink
+from drivers.links.serial import SerialLink
 from drivers.registry import line_options, load_sensor, make_settings
 from drivers.types import StreamSpec
 from harness.rig import Rig, SensorEntry
@@ -24,6 +26,8 @@ from simulators.truth import Truth
 
 LEAD_S = 3.0
 """Simulated sensors boot this long before the run, so that connecting falls outside it."""
+_PTY_BAUD = 115200
+"""A pty takes any and keeps to none."""
 
 
 class Mode(StrEnum):
@@ -130,11 +134,20 @@ def _add(bench: Bench, entry: SensorEntry, port: str | None, address: str | None
     sensor = load_sensor(entry.sensor)
     settings = make_settings(sensor, entry.settings)
     options: dict[str, Any] = {"reconnect": entry.reconnect}
+    if bench.mode is Mode.SIMULATED and sensor.LINK in ("brainflow", "lsl") and port:
+        _add_rows(bench, entry, sensor.host(settings), port)
+        return
     if sensor.LINK == "serial":
         options["reader"] = entry.reader
         options |= line_options(settings)
         if entry.baud:
             options["baud"] = entry.baud
-    link = make_link(sensor, port=port, address=address, clock=bench.clock, **options)
+    link = make_link(sensor, port=port, address=address, clock=bench.clock, settings=settings, **options)
     host = sensor.host(settings)
+    bench.drivers[entry.role] = Driver(host, link, name=entry.sensor, key=entry.role, inbox=bench.inbox)
+
+
+def _add_rows(bench: Bench, entry: SensorEntry, host: Host, port: str) -> None:
+    """What a library would read has no wire of its own: its simulated rows come over a pty, as any bytes do."""
+    link = SerialLink(port, bench.clock, baud=_PTY_BAUD, reader=entry.reader, reconnect=entry.reconnect)
     bench.drivers[entry.role] = Driver(host, link, name=entry.sensor, key=entry.role, inbox=bench.inbox)

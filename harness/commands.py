@@ -16,7 +16,7 @@ from rich.console import Console
 
 from drivers.clock import RealClock, to_ns
 from drivers.driver import Driver
-from drivers.links import make_link
+from drivers.links import make_link, settle
 from drivers.registry import line_options, load_sensor, make_settings
 from harness.bench import Mode
 from harness.report.document import to_json
@@ -140,9 +140,30 @@ def simulate(given: argparse.Namespace, err: Console) -> int:
         raise UsageError(f"--ppm: expected a number, found {given.ppm:g}")
     rig = read_rig(given.rig) if given.rig is not None else None
     spec = simulated_sensor(given, rig)
-    way, at = ("pty", given.pty) if given.pty else ("tcp", str(given.tcp)) if given.tcp is not None else ("", "")
-    run_until_interrupted([ServedSpec(spec, way, at)], seed=spec.seed, subject=rig.subject if rig else {})
+    way, at = served_way(given)
+    served = ServedSpec(spec, way, at, served_radio(given))
+    run_until_interrupted([served], seed=spec.seed, subject=rig.subject if rig else {})
     return 0
+
+
+def served_way(given: argparse.Namespace) -> tuple[str, str]:
+    """What the command line says of where to serve: ServedSpec's ``via`` and ``at``."""
+    if given.pty:
+        return "pty", given.pty
+    if given.tcp is not None:
+        return "tcp", str(given.tcp)
+    if given.transport:
+        return "bumble", ""
+    return ("air" if given.air else ""), ""
+
+
+def served_radio(given: argparse.Namespace) -> dict[str, Any]:
+    """ServedSpec's ``radio``; UsageError where nothing has one."""
+    radio = plain_pairs(given.radio, "--radio")
+    named = {"transport": given.transport, "snoop": given.snoop}
+    if given.transport is None and (given.snoop or radio):
+        raise UsageError("--snoop and --radio: they belong to --transport, such as --transport usb:0")
+    return {**radio, **{key: value for key, value in named.items() if value}}
 
 
 def simulated_sensor(given: argparse.Namespace, rig: Rig | None) -> SimulatedSpec:
@@ -187,7 +208,6 @@ def probe(given: argparse.Namespace, err: Console) -> int:
     settings = plain_pairs(given.set, "--set")
     sensor = load_sensor(given.sensor)
     made = make_settings(sensor, settings)
-    host = sensor.host(made)
     if given.simulate:
         if given.baud is not None:
             raise UsageError("--baud: a simulated sensor has no line whose rate could be set")
@@ -196,8 +216,9 @@ def probe(given: argparse.Namespace, err: Console) -> int:
         options = line_options(made) if sensor.LINK == "serial" else {}
         if sensor.LINK == "serial" and given.baud:
             options["baud"] = given.baud
-        link = make_link(sensor, port=given.port, address=given.address, clock=RealClock(), **options)
-        driver = Driver(host, link, name=given.sensor)
+        made, clock = settle(sensor, made, given.address), RealClock()
+        link = make_link(sensor, port=given.port, address=given.address, clock=clock, settings=made, **options)
+        driver = Driver(sensor.host(made), link, name=given.sensor)
     return probe_driver(driver, to_ns(given.seconds), Console())
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import MISSING, fields
 from typing import Any
 
+from drivers.errors import MissingExtra
 from drivers.registry import load_sensor, make_settings, sensor_names
 from harness.checks.registry import check_names, load_check
 from harness.judge import ALWAYS
@@ -91,8 +92,12 @@ def _streams(sensor: Any, width: int) -> list[str]:
     needed = [f.name for f in fields(sensor.SETTINGS) if f.default is MISSING and f.default_factory is MISSING]
     if needed:
         return [f"    as declared in {', '.join(needed)}"]
+    try:
+        streams = sensor.host(make_settings(sensor)).streams
+    except MissingExtra as missing:
+        return _wrapped(str(missing), width, 4, 4)
     lines = []
-    for spec in sensor.host(make_settings(sensor)).streams:
+    for spec in streams:
         rate = f"at {spec.rate_hz:g} Hz" if spec.rate_hz else "as they happen"
         channels = f"{', '.join(spec.channels)} in {spec.unit}, {rate}"
         lines += _wrapped(f"{spec.name}: {spec.kind} ({channels})", width, 4, 4)

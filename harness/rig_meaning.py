@@ -27,6 +27,8 @@ from simulators.subject import Profile, Subject, make_profile
 _OTHER_LINK = {
     "ble": ("port", "baud", "reader", "usb_latency_ms"),
     "serial": ("address", "connection_interval_ms"),
+    "brainflow": ("address", "baud", "reader", "usb_latency_ms", "connection_interval_ms"),
+    "lsl": ("port", "baud", "reader", "usb_latency_ms", "connection_interval_ms"),
 }
 """Keys that a sensor on this kind of link never reads."""
 

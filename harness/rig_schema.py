@@ -41,7 +41,7 @@ class SensorSchema(_Strict):
 
     sensor: str = Field(description="sensor type; see `hil list sensors`")
     port: str | None = Field(None, description="serial device or pyserial URL (socket://, rfc2217://, hwgrep://)")
-    address: str | None = Field(None, description="BLE address, advertised name or service UUID")
+    address: str | None = Field(None, description="BLE address, name or service UUID; LSL: name, type or source_id")
     baud: int | None = Field(None, ge=300, le=12_000_000, description="line rate, if not the sensor's own")
     reader: Literal["thread", "process"] = Field("thread", description="who reads the serial port")
     reconnect: bool = Field(True, description="reopen a link that was lost")

@@ -23,6 +23,9 @@ from simulators.signals.registry import make_signal
 from simulators.subject import Subject
 from simulators.truth import Truth
 
+_PULL_MS = 10.0
+"""So often a link takes what a library has collected."""
+
 
 @dataclass(frozen=True)
 class SimulatedSpec:
@@ -112,6 +115,8 @@ def _channel(
     line: Line
     if uuid:
         line = ConnectionEvents(spec.connection_interval_ms, start_ns)
+    elif not baud:
+        line = ConnectionEvents(_PULL_MS, start_ns)  # a library's rows: several leave together, as there
     else:
         line = SerialLine(baud, spec.usb_latency_ms, start_ns)
     here = [replace(w, draws=w.draws.child(uuid), channel=uuid) for w in where]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from drivers.codec import Block, Device, Host
-from drivers.errors import AttError
+from drivers.errors import AttError, MissingExtra
 from drivers.exchange import Exchange
 from drivers.registry import load_sensor, make_settings, sensor_names
 from drivers.types import Batch, Event, Lost, Malformed, Reordered, Repeated, Samples, StreamSpec
@@ -230,4 +230,7 @@ class Wire:
 @pytest.fixture
 def bench(request: pytest.FixtureRequest) -> Bench:
     name, settings = request.param
-    return Bench(name, settings)
+    try:
+        return Bench(name, settings)
+    except MissingExtra as missing:
+        pytest.skip(f"{name}: {missing}")
