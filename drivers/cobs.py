@@ -62,6 +62,8 @@ def decode_rows(rows: Bytes) -> tuple[Bytes, NDArray[np.bool_]]:
     count, length = rows.shape
     if length > 255:
         raise ValueError(f"{length} bytes: only packets of one block's length and less can be decoded side by side")
+    if not count:
+        return rows[:, 1:], np.zeros(0, dtype=bool)
     decoded = rows.copy()
     place = np.zeros(count, dtype=np.intp)
     going = np.arange(count)
