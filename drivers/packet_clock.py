@@ -81,6 +81,9 @@ class _Hole:
 class PacketClock(Generic[T]):
     """One stream of packets. Every packet is taken on its own, so how they are batched changes no answer.
 
+    Contents are compared: a stamp that was seen before is a repetition with the same content, and with another the
+    clock was set back.
+
     ``even``: every packet holds as many samples as the next, so that a loss is a whole number of them.
     """
 
@@ -98,7 +101,7 @@ class PacketClock(Generic[T]):
         self._period_ns = self._nominal_ns
         self._held: _Packet[T] | None = None
         self._holes: deque[_Hole] = deque(maxlen=_REMEMBERED)
-        self._seen: deque[int] = deque(maxlen=_REMEMBERED)
+        self._seen: deque[tuple[int, T]] = deque(maxlen=_REMEMBERED)
 
     def place(self, content: T, stamp_ns: int, count: int, arrival_ns: int) -> list[Found[T]]:
         """What a packet of ``count`` samples, the last taken at ``stamp_ns``, means; 1 or more of them."""
@@ -121,7 +124,7 @@ class PacketClock(Generic[T]):
     def _next(self, packet: _Packet[T]) -> list[Found[T]]:
         if not self._started:
             return [self._begin(packet)]
-        if packet.stamp_ns in self._seen:
+        if (packet.stamp_ns, packet.content) in self._seen:
             return [Incident("repeated", packet.content, packet.count, packet.arrival_ns)]
         if self._follows(packet, self._stamp_ns):
             return [self._go_on(packet)]
@@ -174,7 +177,7 @@ class PacketClock(Generic[T]):
         for hole in self._holes:
             if hole.from_ns < packet.stamp_ns < hole.stamp_ns and packet.count <= hole.left:
                 hole.left -= packet.count
-                self._seen.append(packet.stamp_ns)
+                self._seen.append((packet.stamp_ns, packet.content))
                 last = hole.last - round((hole.stamp_ns - packet.stamp_ns) / self._period_ns)
                 index = np.arange(last - packet.count + 1, last + 1, dtype=np.int64)
                 placed = Placed(packet.content, index, self._backwards(packet), packet.arrival_ns, self._segment)
@@ -193,5 +196,5 @@ class PacketClock(Generic[T]):
         rise_ns = _DRIFT * (packet.stamp_ns - self._stamp_ns) if self._seen else 0.0
         self._floor_ns = min(self._floor_ns + rise_ns, float(packet.delay_ns))
         self._stamp_ns, self._arrival_ns = packet.stamp_ns, packet.arrival_ns
-        self._seen.append(packet.stamp_ns)
+        self._seen.append((packet.stamp_ns, packet.content))
         return Placed(packet.content, index, device_ns, packet.arrival_ns, self._segment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -60,10 +60,10 @@ class Measurement:
     """Every frame holds as many samples as the next."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class _Content:
-    counts: IntArray
     data: bytes
+    counts: IntArray = field(compare=False)
 
 
 class Collector:
@@ -120,7 +120,7 @@ class Collector:
         if isinstance(counts, str):
             return [_malformed(counts, data, at_ns)]
         events: list[Event] = []
-        for found in self._clocks[frame.kind].place(_Content(counts, data), frame.stamp_ns, len(counts), at_ns):
+        for found in self._clocks[frame.kind].place(_Content(data, counts), frame.stamp_ns, len(counts), at_ns):
             if isinstance(found, Placed):
                 placed[frame.kind].append(found)
             else:
