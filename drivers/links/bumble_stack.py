@@ -19,6 +19,7 @@ from drivers.errors import LinkError
 T = TypeVar("T")
 _POWER_ON_S = 10.0
 _END_S = 2.0
+_UNKNOWN_CONNECTION = 0x02
 POWER_OFF = 0x15
 """Remote Device Terminated Connection due to Power Off (Core Specification, vol. 1, part F, 2.21)."""
 
@@ -32,6 +33,28 @@ def require_bumble() -> None:
             f"Bluetooth LE through bumble: expected the package bumble, found none ({missing}). "
             "Try `pip install 'spiral-hil[bumble]'`."
         ) from missing
+
+
+def _virtual_controller() -> Any:
+    from bumble.controller import Controller
+    from bumble.hci import HCI_LE_Connection_Complete_Event, Role
+
+    class CancellingController(Controller):  # type: ignore[misc]
+        """bumble's own goes on waiting for the peripheral when connecting to it is cancelled."""
+
+        def on_hci_le_create_connection_cancel_command(self, command: Any) -> Any:
+            """See Core Specification, vol. 4, part E, 7.8.13: a Connection Complete event with an error follows."""
+            pending, self.pending_le_connection = self.pending_le_connection, None
+            if pending is not None:
+                ended = HCI_LE_Connection_Complete_Event(
+                    status=_UNKNOWN_CONNECTION, connection_handle=0, role=Role.CENTRAL,
+                    peer_address_type=pending.peer_address.address_type, peer_address=pending.peer_address,
+                    connection_interval=0, peripheral_latency=0, supervision_timeout=0, central_clock_accuracy=0,
+                )  # fmt: skip
+                asyncio.get_running_loop().call_soon(self.send_hci_packet, ended)
+            return super().on_hci_le_create_connection_cancel_command(command)
+
+    return CancellingController
 
 
 class Ether:
@@ -71,7 +94,6 @@ class Ether:
         What passes between it and its controller is captured in the file ``snoop``, if given, in the btsnoop
         format. LinkError says why a transport or a file cannot be opened.
         """
-        from bumble.controller import Controller
         from bumble.device import Device
         from bumble.hci import Address
         from bumble.host import Host
@@ -82,7 +104,7 @@ class Ether:
             opened = await self._open(transport)
             device = Device.with_hci(name, at, opened.source, opened.sink)
         else:
-            controller = Controller(name, link=self._link)
+            controller = _virtual_controller()(name, link=self._link)
             device = Device(name, at, host=Host(controller, AsyncPipeSink(controller)))
         if snoop:
             device.host.snooper = self._capture(snoop)

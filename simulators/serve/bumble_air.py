@@ -8,14 +8,15 @@ sensors are touched by the pacing thread only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_type_hints
 
 from drivers.codec import Characteristic, Gatt, Service
 from drivers.errors import AttError, SettingError
+from drivers.field_types import described, fits
 from drivers.gatt import uuid128
 from drivers.links.bumble_stack import POWER_OFF, Ether
 from simulators.serve.outlet import Chunk, Lateness, Ticks
@@ -65,6 +66,17 @@ class RadioSettings:
             )
         if self.pairing not in PAIRING:
             raise SettingError(f"pairing {self.pairing!r}: expected one of {', '.join(PAIRING)}")
+
+
+def radio_settings(given: Mapping[str, Any]) -> RadioSettings:
+    """From plain values; SettingError names an unknown or a wrong one."""
+    known = get_type_hints(RadioSettings)
+    for key, value in given.items():
+        if key not in known:
+            raise SettingError(f"radio has no {key!r}; it has {', '.join(known)}")
+        if not fits(value, known[key]):
+            raise SettingError(f"radio: {key!r} is {value!r}; expected {described(known[key])}")
+    return RadioSettings(**given)
 
 
 def advertisement(gatt: Gatt) -> tuple[bytes, bytes]:

@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
@@ -154,13 +154,10 @@ class Serving:
 
     def _on_bumble(self, spec: ServedSpec) -> BumbleOutlet:
         from drivers.links.bumble_stack import Ether
-        from simulators.serve.bumble_air import BumbleOutlet, RadioSettings
+        from simulators.serve.bumble_air import BumbleOutlet, radio_settings
         from simulators.serve.peripheral import random_address
 
-        known = [one.name for one in fields(RadioSettings)]
-        if strange := sorted(set(spec.radio) - set(known)):
-            raise SettingError(f"{spec.role}: radio has no {', '.join(strange)}; it has {', '.join(known)}")
-        radio, gatt = RadioSettings(**spec.radio), _gatt(spec)
+        radio, gatt = radio_settings(spec.radio), _gatt(spec)
         self._ether = self._ether or Ether()
         address = spec.at or random_address(spec.spec.seed, spec.role)
         interval_ms = spec.spec.connection_interval_ms
@@ -275,6 +272,12 @@ def place_lines(serving: Serving) -> list[str]:
     return lines
 
 
+def _connection(report: Mapping[str, Any]) -> str:
+    if "att_mtu" not in report:
+        return ""
+    return f"; MTU {report['att_mtu']}, connection interval {report['connection_interval_ms']:g} ms"
+
+
 def status_lines(serving: Serving) -> list[str]:
     """What has been sent, and how punctually, for each sensor."""
     lines = []
@@ -283,6 +286,6 @@ def status_lines(serving: Serving) -> list[str]:
         lines.append(
             f"{role}: {late['n']} chunks, {report['sent_bytes']} bytes sent, {report['dropped_bytes']} dropped, "
             f"{report['unheard_bytes']} unheard; late by p50 {late['p50_us'] / 1000:.3f} ms, "
-            f"p99 {late['p99_us'] / 1000:.3f} ms, max {late['max_us'] / 1000:.3f} ms"
+            f"p99 {late['p99_us'] / 1000:.3f} ms, max {late['max_us'] / 1000:.3f} ms{_connection(report)}"
         )
     return lines
