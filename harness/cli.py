@@ -136,12 +136,15 @@ def _add_judge(some: _Commands[argparse.ArgumentParser]) -> None:
 
 def _add_simulate(some: _Commands[argparse.ArgumentParser]) -> None:
     about = (
-        "Serves one simulated sensor on a pseudo terminal, on TCP or on a private Bluetooth bus, prints where, and\n"
-        "runs until Ctrl-C. Any program can connect.\n\n"
+        "Serves one simulated sensor on a pseudo terminal, on TCP, on a private Bluetooth bus or through a Bluetooth\n"
+        "controller of its own, prints where, and runs until Ctrl-C. Any program can connect.\n\n"
         "  hil simulate openbci-cyton --pty /tmp/cyton\n"
         "  hil simulate openbci-cyton --tcp 7000 --set 'streams={ecg: [1]}' --fault '{fault: dropout}'\n"
         "  hil simulate text-lines --rig rigs/demo.rig.yaml --role wrist --pty /tmp/wrist\n"
-        "  hil simulate heart-rate --signal 'heart_rate={signal: recording, file: hr.csv}'"
+        "  hil simulate heart-rate --signal 'heart_rate={signal: recording, file: hr.csv}'\n"
+        "  hil simulate heart-rate --transport usb:0 --snoop strap.btsnoop     a dongle: phones see it\n"
+        "  hil simulate heart-rate --transport tcp-client:127.0.0.1:9001       a virtual controller of these:\n"
+        "      python -m bumble.apps.controllers tcp-server:_:9001 tcp-server:_:9002"
     )
     simulate = _described(some.add_parser("simulate", help="serve a simulated sensor to any program"), about)
     simulate.add_argument("sensor", help="see `hil list sensors`")
@@ -160,6 +163,18 @@ def _add_simulate(some: _Commands[argparse.ArgumentParser]) -> None:
     where = simulate.add_mutually_exclusive_group()
     where.add_argument("--pty", metavar="PATH", help="symbolic link to make to the pseudo terminal")
     where.add_argument("--tcp", type=int, metavar="PORT", help="serve on 127.0.0.1:PORT (0: any free port)")
+    where.add_argument(
+        "--air", action="store_true", help="BLE: BlueZ on a private D-Bus, which needs no radio (what BLE sensors do)"
+    )
+    where.add_argument(
+        "--transport", metavar="T", help="BLE: the controller, as bumble names it: usb:0, hci-socket:0, ... "
+        "(needs `pip install 'spiral-hil[bumble]'`)",
+    )  # fmt: skip
+    simulate.add_argument("--snoop", metavar="FILE", help="with --transport: capture HCI packets for Wireshark")
+    simulate.add_argument(
+        "--radio", action="append", default=[], metavar="KEY=VALUE",
+        help="with --transport: att_mtu, advertising_interval_ms, pairing (optional, required or refused)",
+    )  # fmt: skip
     simulate.set_defaults(call=commands.simulate)
 
 

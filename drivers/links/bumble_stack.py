@@ -42,9 +42,12 @@ def _virtual_controller() -> Any:
     class CancellingController(Controller):  # type: ignore[misc]
         """bumble's own goes on waiting for the peripheral when connecting to it is cancelled."""
 
+        pending_le_connection: Any
+
         def on_hci_le_create_connection_cancel_command(self, command: Any) -> Any:
             """See Core Specification, vol. 4, part E, 7.8.13: a Connection Complete event with an error follows."""
-            pending, self.pending_le_connection = self.pending_le_connection, None
+            pending: Any = self.pending_le_connection
+            self.pending_le_connection = None
             if pending is not None:
                 ended = HCI_LE_Connection_Complete_Event(
                     status=_UNKNOWN_CONNECTION, connection_handle=0, role=Role.CENTRAL,
