@@ -23,6 +23,8 @@ _UNITS = {
     "microvolts": "uV", "microvolt": "uV", "millivolts": "mV", "millivolt": "mV", "volts": "V", "volt": "V",
     "microsiemens": "uS", "celsius": "degC",
 }  # fmt: skip
+_SECOND_S = 0.3
+"""So long a second stream that fits may take to answer."""
 
 
 def library() -> Any:
@@ -43,10 +45,15 @@ def predicate(address: str) -> str:
 
 
 def find(address: str, timeout_s: float, explain: bool = True) -> Any:
-    """The StreamInfo of the one stream that fits; LinkError names what there is instead."""
+    """The StreamInfo of the one stream that fits; LinkError names what there is instead.
+
+    Without ``explain`` that is not looked for, and of several that fit the first is taken.
+    """
     pylsl = library()
     found = pylsl.resolve_bypred(predicate(address), 1, timeout_s)
-    if len(found) == 1:
+    if found and explain:  # the first answer comes alone
+        found = pylsl.resolve_bypred(predicate(address), 2, _SECOND_S) or found
+    if len(found) == 1 or (found and not explain):
         return found[0]
     if found:
         raise LinkError(

@@ -66,7 +66,8 @@ def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
 
 
 def _clock_of(recording: Recording, role: str) -> _Clock | None:
-    streams = [s for s in recording.streams.values() if s.role == role and s.spec.rate_hz and s.spec.counted]
+    every = [s for s in recording.streams.values() if s.role == role and s.spec.rate_hz]
+    streams = [s for s in every if s.spec.counted or s.spec.timed]
     if not streams:
         return None
     stream = max(streams, key=lambda s: (s.spec.rate_hz or 0, len(s.index)))
