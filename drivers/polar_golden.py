@@ -1,4 +1,4 @@
-"""Whole compressed frames of Polar sensors with their samples: too long to stand beside the codec.
+"""Whole frames of Polar sensors with their samples: too long to stand beside the codec.
 
 The samples are what polar-python 1.1.1, an implementation independent of this one, makes of the frames; count, first
 three and last sample are also given by the frames' own sources.
@@ -87,6 +87,24 @@ TEST_ACC_SAMPLES = _rows(
     9762 22207 -31970 9944 22066 -32011 10125 21925 -32051 10306 21783 -32091 10487 21640 -32129 10667 21497
     -32165 10847 21352 -32201 11027 21207 -32236 11206 21062 -32270 11385 20915 -32302 11564 20768 -32334 11742
     20620 -32364 11920 20472 -32393 12097 20323 -32422 12274 20173 -32449
+    """,
+    3,
+)
+
+PLAIN_ACC = bytes.fromhex(
+    "02009435770000000001f7ffffffe703f8fffeffe503f9ffffffe503faffffffe603fafffeffe603f9ffffffe503f8ffffffe603f8fffe"
+    "ffe603faffffffe503faffffffe703faffffffe503f8ffffffe603f7ffffffe603f8fffeffe603f9fffeffe703f9ff0000e603f9ffffff"
+    "e603f7fffeffe503f9ffffffe503f9ffffffe503faff0000e603f9fffeffe603f8ffffffe603f8ffffffe503f9ffffffe603f9ffffffe5"
+    "03faffffffe603f9ffffffe503f9ffffffe503f8fffeffe603f9ffffffe603f9ffffffe603f9ff0000e503f9fffeffe603f8fffeffe603"
+    "f7fffeffe603"
+)
+"""polar-ble-sdk AccDataTest, frame type 1: 36 samples, in mg."""
+PLAIN_ACC_SAMPLES = _rows(
+    """
+    -9 -1 999 -8 -2 997 -7 -1 997 -6 -1 998 -6 -2 998 -7 -1 997 -8 -1 998 -8 -2 998 -6 -1 997 -6 -1 999 -6 -1 997
+    -8 -1 998 -9 -1 998 -8 -2 998 -7 -2 999 -7 0 998 -7 -1 998 -9 -2 997 -7 -1 997 -7 -1 997 -6 0 998 -7 -2 998 -8
+    -1 998 -8 -1 997 -7 -1 998 -7 -1 997 -6 -1 998 -7 -1 997 -7 -1 997 -8 -2 998 -7 -1 998 -7 -1 998 -7 0 997 -7
+    -2 998 -8 -2 998 -9 -2 998
     """,
     3,
 )

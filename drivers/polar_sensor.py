@@ -80,10 +80,6 @@ class PolarDevice:
         """Somebody gets heart rates or a measurement."""
         return self._strap.streaming or self._measurements.streaming
 
-    @streaming.setter
-    def streaming(self, on: bool) -> None:
-        raise AttributeError("streaming follows from what was subscribed and started")
-
     def reset(self) -> None:
         """Power cycle."""
         self._strap.reset()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from drivers import polar_golden
 from drivers import polar_pmd as pmd
 from drivers.codec import Golden
 from drivers.errors import SettingError
@@ -138,15 +139,6 @@ def _golden(source: str, text: str, expected: Mapping[str, Any], channel: str = 
 
 
 _PDF = "polar-ble-sdk, online_measurement.pdf"
-_RAW_ACC = (
-    "02009435770000000001f7ffffffe703f8fffeffe503f9ffffffe503faffffffe603fafffeffe603f9ffffffe503f8ffffffe603f8fffe"
-    "ffe603faffffffe503faffffffe703faffffffe503f8ffffffe603f7ffffffe603f8fffeffe603f9fffeffe703f9ff0000e603f9ffffff"
-    "e603f7fffeffe503f9ffffffe503f9ffffffe503faff0000e603f9fffeffe603f8ffffffe603f8ffffffe503f9ffffffe603f9ffffffe5"
-    "03faffffffe603f9ffffffe503f9ffffffe503f8fffeffe603f9ffffffe603f9ffffffe603f9ff0000e503f9fffeffe603f8fffeffe603"
-    "f7fffeffe603"
-)
-"""36 samples, in mg, as the test lists them: x, y, z."""
-
 GOLDEN = (
     _golden(
         "polar-ble-sdk EcgDataTest, frame type 0", "00009435770000000000" "0280FF028000",
@@ -155,6 +147,10 @@ GOLDEN = (
     _golden(
         f"{_PDF}: a real H10's acceleration (its text misprints -184)", "02EA54A2428B45520801" "45FFE4FFB503",
         {"accel": [[-0.187, -0.028, 0.949]]},
+    ),
+    _golden(
+        "polar-ble-sdk AccDataTest, frame type 1", polar_golden.PLAIN_ACC.hex(),
+        {"accel": [[count / 1000 for count in row] for row in polar_golden.PLAIN_ACC_SAMPLES]},
     ),
     _golden("polar-ble-sdk: end of a measurement that nobody asked for", "010102", {"measurement_stopped": "ACC"},
             pmd.CONTROL),
