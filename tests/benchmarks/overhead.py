@@ -73,7 +73,7 @@ class Minimal:
         self.ecg, self.ppg = np.zeros(100_000), np.zeros((100_000, 2))
         self.count = {"ecg": 0, "ppg": 0}
         self.first_ns = {}
-        self.rest = {role: b"" for role in ports}
+        self.rest = dict.fromkeys(ports, b"")
 
     def start(self):
         port = self.ports["chest"]

@@ -37,7 +37,10 @@ class Air:
         self.device.subscribe(channel)
 
 
-@pytest.mark.parametrize("text", ["", "00", "01", "0150", "0800", "080010", "10500F", "1050FF", "0050FF", "0850102030", "1050", "18501020"])
+UNFIT = ["", "00", "01", "0150", "0800", "080010", "10500F", "1050FF", "0050FF", "0850102030", "1050", "18501020"]
+
+
+@pytest.mark.parametrize("text", UNFIT)
 def test_a_notification_that_does_not_fit_its_flags_is_malformed(text: str) -> None:
     assert [type(e) for e in feed(Host(Settings()), text)] == [Malformed]
 
