@@ -27,8 +27,6 @@ from bleak.exc import BleakDeviceNotFoundError, BleakError, BleakGATTProtocolErr
 from drivers.links.bumble_stack import Ether
 
 T = TypeVar("T")
-ADDRESS = "C0:00:5E:00:53:01"
-"""The central's own, a static random one."""
 LARGEST_MTU = 517
 _INTERVAL_MS = 30.0
 _SUPERVISION_MS = 4000.0
@@ -46,7 +44,7 @@ class Central:
     """
 
     def __init__(
-        self, ether: Ether, *, transport: str = "", address: str = ADDRESS, att_mtu: int = LARGEST_MTU,
+        self, ether: Ether, *, transport: str = "", address: str = "", att_mtu: int = LARGEST_MTU,
         connection_interval_ms: float = _INTERVAL_MS, snoop: str = "",
     ) -> None:  # fmt: skip
         self.ether, self.att_mtu, self.interval_ms = ether, att_mtu, connection_interval_ms
@@ -56,7 +54,7 @@ class Central:
         self.device: Any = ether.call(self._appear(address, transport, snoop))
 
     async def _appear(self, address: str, transport: str, snoop: str) -> Any:
-        device = await self.ether.device("central", address, transport, snoop)
+        device = await self.ether.device("central", address or self.ether.free_address(), transport, snoop)
         device.on("advertisement", self._hear)
         self.connecting = asyncio.Lock()
         await self.ether.power_on(device, transport or "in this process")
@@ -76,6 +74,10 @@ class Central:
             self.listeners.remove(listener)
             if not self.listeners:
                 await self.device.stop_scanning()
+
+    def has(self, connection: Any) -> bool:
+        """The connection is not lost yet."""
+        return connection is not None and self.device.connections.get(connection.handle) is connection
 
     async def connect(self, address: Any, timeout_s: float) -> Any:
         """bumble's Connection, or None if the peripheral is not heard; on the ether's loop."""
@@ -214,6 +216,8 @@ class _Client(BaseBleakClient):
         from bumble.device import Peer
 
         connection.on("disconnection", lambda reason: self._to_user(self._on_lost, connection))
+        if not self.central.has(connection):
+            raise BleakError(f"{self.address}: the connection was lost at once")
         self._peer = peer = Peer(connection)
         if self.central.att_mtu > 23:
             await peer.request_mtu(self.central.att_mtu)
@@ -245,17 +249,22 @@ class _Client(BaseBleakClient):
 
     async def disconnect(self) -> None:
         """End the connection; nothing to do without one."""
-        connection, ended = self._connection, asyncio.Event()
+        connection, self._connection, self.services = self._connection, None, None
         if connection is None:
             return
-        inform, self._disconnected_callback = self._disconnected_callback, ended.set
+        await on_ether(self.central.ether, self._translated(self._end(connection), connection))
+        if self._disconnected_callback is not None:
+            self._disconnected_callback()
+
+    async def _end(self, connection: Any) -> None:
+        from bumble.core import BaseBumbleError
+
         try:
-            await self._ask(connection.disconnect())
-            await ended.wait()
-        finally:
-            self._connection, self._disconnected_callback = None, inform
-        if inform is not None:
-            inform()
+            if self.central.has(connection):
+                await connection.disconnect()
+        except BaseBumbleError:
+            if self.central.has(connection):  # else it was lost meanwhile, which is as good
+                raise
 
     async def pair(self, *arguments: Any, **options: Any) -> None:
         """Pair and encrypt; BleakError says why the peripheral refused."""
@@ -293,7 +302,7 @@ class _Client(BaseBleakClient):
         except (BaseBumbleError, TimeoutError) as trouble:
             raise BleakError(f"{self.address}: {trouble or type(trouble).__name__}") from trouble
         except asyncio.CancelledError:
-            if connection is not None and connection.handle in self.central.device.connections:
+            if self.central.has(connection):
                 raise
             raise BleakError(f"{self.address}: the connection was lost while it was asked") from None
 

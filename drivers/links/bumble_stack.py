@@ -75,7 +75,8 @@ class Ether:
         self._devices: list[Any] = []
         self._transports: list[Any] = []
         self._captures: list[BinaryIO] = []
-        self._link = LocalLink()
+        self.link: Any = LocalLink()
+        """Of bumble's virtual controllers, for further ones within range."""
         self._thread.start()
 
     def _run(self) -> None:
@@ -90,6 +91,10 @@ class Ether:
         """Run ``call(*arguments)`` on the loop, soon and in order; without effect once it is closed."""
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(call, *arguments)
+
+    def free_address(self) -> str:
+        """A static random address that no device here has, if all take theirs from here or at random."""
+        return f"C0:00:5E:00:53:{len(self._devices) % 256:02X}"
 
     async def device(self, name: str, address: str, transport: str = "", snoop: str = "") -> Any:
         """A bumble Device with a static random address, not powered on yet; on the loop.
@@ -107,7 +112,7 @@ class Ether:
             opened = await self._open(transport)
             device = Device.with_hci(name, at, opened.source, opened.sink)
         else:
-            controller = _virtual_controller()(name, link=self._link)
+            controller = _virtual_controller()(name, link=self.link)
             device = Device(name, at, host=Host(controller, AsyncPipeSink(controller)))
         if snoop:
             device.host.snooper = self._capture(snoop)
