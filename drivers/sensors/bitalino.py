@@ -159,7 +159,11 @@ CONFORMANCE_SETTINGS: tuple[Mapping[str, object], ...] = (
 
 
 class Host:
-    """The computer's end."""
+    """The computer's end.
+
+    Sixteen frames are a turn of the sequence, and a Bluetooth link may stall for 200 ms without a loss. So the turns of
+    a silence of more than 200 ms are counted by its length; of a shorter one, a loss of whole turns stays unseen.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.streams = settings.specs()
