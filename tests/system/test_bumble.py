@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +31,9 @@ from drivers.links.ble import BleLink
 from drivers.links.bumble_bleak import Central
 from drivers.links.bumble_stack import Ether
 from drivers.links.memory import MemoryLink
+from drivers.registry import load_sensor, make_settings, sensor_names
 from drivers.sensors import heart_rate
-from drivers.types import Batch, LinkDown, LinkUp, Samples
+from drivers.types import Batch, LinkDown, LinkUp, Malformed, Samples
 from harness.cli import main
 from simulators.build import SimulatedSpec, build
 from simulators.serve.pacer import replay
@@ -199,6 +200,28 @@ def test_a_wrong_word_to_the_heart_rate_control_point_is_att_error_0x80(ether: E
     spec = SimulatedSpec("heart-rate", {"energy": True}, seed=SEED)
     with serving(ServedSpec(spec, "bumble"), ether=ether) as served:
         asyncio.run(work(served.places["heart-rate"]["address"]))
+
+
+def test_every_ble_sensor_streams_all_that_it_has_and_nothing_is_cut_or_malformed(ether: Ether) -> None:
+    modules = {name: load_sensor(name) for name in sensor_names()}
+    ble = {name: module for name, module in modules.items() if module.LINK == "ble"}
+    assert "heart-rate" in ble
+    specs = [ServedSpec(SimulatedSpec(name, seed=SEED), "bumble") for name in ble]
+    with serving(*specs, ether=ether) as served, ExitStack() as drivers:
+        central = Central(ether)
+        opened = {}
+        for name, module in ble.items():
+            link = BleLink(served.places[name]["address"], CLOCK, adapter=central)
+            opened[name] = drivers.enter_context(Driver(module.host(make_settings(module, {})), link, name=name))
+        for name, driver in opened.items():
+            missing = {stream.name for stream in driver.streams}
+            for event in driver.events(CLOCK.now_ns() + to_ns(15)):
+                assert not isinstance(event, Malformed | LinkDown), (name, event)
+                missing -= {event.stream} if isinstance(event, Samples) else set()
+                if not missing:
+                    break
+            assert not missing, (name, missing)
+            assert served.report()[name]["dropped_bytes"] == 0
 
 
 # --- the command -------------------------------------------------------------------------------
