@@ -40,6 +40,8 @@ class Chain:
     """Evidence of a check that holds,"""
     next_bits: float
     """and of a number that goes on."""
+    guarded: bool = True
+    """The check would notice damage to the number."""
     aside: Callable[[bytes, int], int] = lambda data, at: 0
     """Length of what the device says between two frames and begins at this offset: 0 if nothing does, -1 if that
     takes more bytes to tell."""
@@ -57,8 +59,8 @@ class ChainedFrames:
     In step, a frame is believed at once if its check holds and its number goes on, or if the check alone is
     evidence enough. Otherwise the first place is looked for from which frames follow on: the frames there wait for
     the one to three behind them, and none is lost for it. The first of them must be what the second goes on from, or
-    garbage that happens to pass the check just ahead of good frames would pass with them; right behind a frame, where
-    a loss is likelier than garbage, that is not asked.
+    garbage that happens to pass the check just ahead of good frames would pass with them. Right behind a frame, where
+    a loss is likelier than garbage, that is not asked, unless the number itself could be damaged unnoticed.
     """
 
     def __init__(self, chain: Chain, reason: str) -> None:
@@ -133,7 +135,7 @@ class ChainedFrames:
         """Where frames begin to follow on and True, or where to go on looking once there are more bytes and False."""
         length = self._chain.length
         places = len(data) - length + 1
-        exempt = position if self._behind_frame else -1
+        exempt = position if self._behind_frame and self._chain.guarded else -1
         while position < places:
             stop = min(places, position + _BLOCK + self._slots * length)
             windows = np.lib.stride_tricks.sliding_window_view(data[position : stop + length - 1], length)

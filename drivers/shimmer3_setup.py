@@ -56,8 +56,12 @@ def set_up(made: Settings, found: Found) -> Steps:
 
 
 def begin(found: Found) -> Steps:
-    """Stream; what arrives behind the last step is data."""
-    yield from _tell(b"\x07", "stream", with_crc(bytes([ACK]), found.crc_bytes)[1:])
+    """Stream; what arrives behind the last step is data. Where noise has hit the ACK, data that comes will do."""
+    yield Write(b"\x07")
+    ack, nack = (re.escape(with_crc(bytes([code]), found.crc_bytes)) for code in (ACK, NACK))
+    got = yield Expect(b"^" + nack + b"|" + ack, "a Shimmer3's ACK to 0x07", timeout_s=1.0, optional=True)
+    if got is not None and got[0] == NACK:
+        raise HandshakeError(f"told to stream (0x07), the Shimmer3 refused with NACK: {_BUSY}")
 
 
 def _configure(made: Settings) -> Steps:
@@ -119,9 +123,9 @@ def _ask(command: bytes, head: bytes, size: int, what: str) -> _Asked:
     return got[-size:] if size else b""
 
 
-def _tell(command: bytes, what: str, crc: bytes = b"") -> Steps:
+def _tell(command: bytes, what: str) -> Steps:
     """A command that is only acknowledged."""
     yield Write(command)
-    got = yield Expect(b"^\xfe|\xff" + re.escape(crc), f"a Shimmer3's ACK to 0x{command[0]:02x}")
+    got = yield Expect(b"^\xfe|\xff", f"a Shimmer3's ACK to 0x{command[0]:02x}")
     if got == bytes([NACK]):
         raise HandshakeError(f"told to {what} (0x{command[0]:02x}), the Shimmer3 refused with NACK: {_BUSY}")

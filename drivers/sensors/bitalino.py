@@ -161,8 +161,8 @@ CONFORMANCE_SETTINGS: tuple[Mapping[str, object], ...] = (
 class Host:
     """The computer's end.
 
-    Sixteen frames are a turn of the sequence, and a Bluetooth link may stall for 200 ms without a loss. So the turns of
-    a silence of more than 200 ms are counted by its length; of a shorter one, a loss of whole turns stays unseen.
+    Sixteen frames are a turn of the sequence, and only arrival times tell turns apart. A silence of up to 200 ms is
+    taken for a stall of the link, and lost turns in it stay unseen; a longer one for a loss, though it may be a stall.
     """
 
     def __init__(self, settings: Settings) -> None:

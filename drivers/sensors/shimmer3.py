@@ -70,7 +70,8 @@ class Host:
         ticks = self._settings.ticks()
         chain = Chain(
             self._offsets[0xFF] + crc, lambda packets: wire.check(packets, crc), wire.STAMP_MODULUS, ticks,
-            slack=2, check_bits=8 + 8 * crc, next_bits=20, aside=lambda data, at: reply_size(data, at, crc),
+            slack=2, check_bits=8 + 8 * crc, next_bits=20, guarded=crc > 0,
+            aside=lambda data, at: reply_size(data, at, crc),
         )  # fmt: skip
         self._frames = ChainedFrames(chain, f"no {chain.length}-byte packet" + (" whose CRC holds" if crc else ""))
         self._clock = StampClock(ticks)
@@ -113,7 +114,7 @@ class Host:
             self._clock.unread()
             self._held = packets[-1:], arrival_ns[-1:]
             packets, arrival_ns, ticks = packets[:-1], arrival_ns[:-1], ticks[:-1]
-        index, segment = unwrapped.index, unwrapped.segment
+        index, segment = _signed(unwrapped.index), unwrapped.segment
         for incident in unwrapped.incidents:
             at = incident.position
             events += self._tell(incident, int(arrival_ns[at]), packets[at].tobytes())
@@ -157,6 +158,11 @@ class Host:
         fresh = {name: value for name, value in meaning(reply).items() if self._said.get(name) != value}
         self._said.update(fresh)
         return [Notice(name, value, at_ns) for name, value in fresh.items()]
+
+
+def _signed(index: IntArray) -> IntArray:
+    """A clock that was set back to before the first sample has numbers below zero, not astronomical ones."""
+    return (index + _UNWRAPPED // 2) % _UNWRAPPED - _UNWRAPPED // 2
 
 
 class Device:

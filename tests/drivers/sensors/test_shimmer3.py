@@ -414,3 +414,40 @@ def test_channels_that_the_settings_do_not_feed_are_zero_and_keep_their_places()
     assert not rows[:, 4:10].any()
     assert rows[:, 10:12].any()
     assert not rows[:, 12:].any()
+
+
+def test_a_damaged_ack_to_the_start_costs_a_second_and_no_packet() -> None:
+    made = Settings(sensors=["ppg"])
+    host, device = Host(made), Device(made)
+    line, text = Line(device), b""
+    exchange, now_ns = Exchange(host.start(), line, 0), 0
+    while not exchange.done:
+        now_ns += 50_000_000
+        replies, line.replies = line.replies, []
+        for reply in replies:
+            if device.streaming:
+                (batch,) = device.encode(blocks(device, 40))
+                text = b"\xff\xf4\x61" + batch.data
+            exchange.feed(Batch.single(text or reply.data, now_ns))
+        exchange.tick(now_ns)
+    events = [e for batch in exchange.leftover for e in host.feed(batch)]
+    assert joined(events, "ppg", "index").tolist() == list(range(40))
+
+
+def test_a_flipped_time_stamp_costs_its_packet_even_without_a_crc() -> None:
+    host, device = streaming(sensors=["ppg"], rate_hz=512, crc_bytes=0)
+    (batch,) = device.encode(blocks(device, 300))
+    data = bytearray(batch.data)
+    data[6 * 100 + 3] ^= 0x20
+    events = host.feed(Batch(bytes(data), batch.ends, batch.at_ns))
+    assert joined(events, "ppg", "index").tolist() == [k for k in range(300) if k != 100]
+    assert total(events, Lost) == 1
+    assert not [e for e in events if isinstance(e, CounterReset)]
+
+
+def test_a_clock_that_is_set_back_to_before_its_start_numbers_samples_below_zero() -> None:
+    host, device = streaming(sensors=["ppg"], rate_hz=512)
+    early = device.encode(blocks(device, 500))
+    late = device.encode(blocks(device, 500, first=500, begin_ns=-30 * 10**9))
+    events = [e for batch in early + late for e in host.feed(batch)]
+    assert joined(events, "ppg", "index")[500:].tolist() == list(range(500 - 30 * 512, 1000 - 30 * 512))
