@@ -15,22 +15,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from drivers.codec import Block, Expect, Gatt, Reply, Steps
-from drivers.counter import CounterUnwrapper, Incident, spans, steps_from
+from drivers.counted import FrameNumbers
+from drivers.counter import spans, steps_from
 from drivers.framing import Bytes, GivenUp, StampedBuffer
-from drivers.types import (
-    Batch,
-    CounterReset,
-    Event,
-    FloatArray,
-    IntArray,
-    Lost,
-    Malformed,
-    Notice,
-    Reordered,
-    Repeated,
-    Samples,
-    StreamSpec,
-)
+from drivers.types import Batch, CounterReset, Event, FloatArray, IntArray, Malformed, Notice, Samples, StreamSpec
 
 MAGIC = b"\xf6ROW"
 _HEAD, _TAIL = len(MAGIC), 4
@@ -54,6 +42,11 @@ def write_rows(rows: FloatArray) -> bytes:
     return grid.tobytes()
 
 
+def read_rows(frames: Bytes) -> FloatArray:
+    """Rows (n, columns) of frames (n, size), which are taken to be good."""
+    return np.ascontiguousarray(frames[:, _HEAD:-_TAIL]).view("<f8").astype(np.float64)
+
+
 def _checksums(grid: Bytes) -> IntArray:
     """(n,) CRC-32 of each frame (n, size) without its last four bytes."""
     size = grid.shape[1]
@@ -74,8 +67,8 @@ class RowFrames:
         self._buffer.clear()
         self._given_up.clear()
 
-    def feed(self, batch: Batch) -> tuple[FloatArray, IntArray, list[Malformed]]:
-        """Rows (n, columns), the arrival of each one's last byte (n,), and what was given up."""
+    def feed(self, batch: Batch) -> tuple[Bytes, IntArray, list[Malformed]]:
+        """Frames (n, size), the arrival of each one's last byte (n,), and what was given up."""
         joined = self._buffer.join(batch)
         data = np.frombuffer(joined.data, dtype=np.uint8)
         whole = np.arange(len(data) // self._size, dtype=np.int64) * self._size
@@ -85,9 +78,7 @@ class RowFrames:
         elif len(whole):
             events = self._given_up.tell()
         self._buffer.keep(joined, used)
-        frames = data[whole[:, None] + np.arange(_HEAD, self._size - _TAIL)]
-        rows = np.ascontiguousarray(frames).view("<f8").astype(np.float64)
-        return rows, joined.time_of(whole + (self._size - 1)), events
+        return data[whole[:, None] + np.arange(self._size)], joined.time_of(whole + (self._size - 1)), events
 
     def _good(self, grid: Bytes) -> np.typing.NDArray[np.bool_]:
         """(n,) whether each of (n, size) is a frame."""
@@ -158,10 +149,9 @@ class RowHost:
         self._layout, self._what = layout, what
         self._rate_hz = layout.streams[0].rate_hz
         self._frames = RowFrames(layout.width)
-        self._unwrap = CounterUnwrapper(max(layout.modulus, 1), 1e9 / (self._rate_hz or 1.0))
+        each = [(stream.name, 1) for stream in self.streams]
+        self._numbers = FrameNumbers(max(layout.modulus, 1), 1e9 / (self._rate_hz or 1.0), each)
         self._taken, self._starts, self._jumps = 0, -1, 0
-        self._held: tuple[FloatArray, IntArray] | None = None
-        """A row whose counter is not understood before the next has come, and its arrival."""
         self._last: tuple[int, int, int] | None = None  # device ns, index and segment of the last row
         self._noticed: dict[str, float] = {}
 
@@ -171,8 +161,8 @@ class RowHost:
             patience_s = 5.0 + 3 / self._rate_hz
             yield Expect(b"(?=" + re.escape(MAGIC) + b")", f"rows of {self._what}", timeout_s=patience_s)
         self._frames.restart()
-        self._unwrap.restart()
-        self._held, self._last = None, None
+        self._numbers.restart()
+        self._last = None
         self._starts += 1
 
     def stop(self) -> Steps:
@@ -181,20 +171,23 @@ class RowHost:
 
     def feed(self, batch: Batch) -> list[Event]:
         """Decode rows; see drivers.codec.Host."""
-        rows, arrival_ns, malformed = self._frames.feed(batch)
+        frames, arrival_ns, malformed = self._frames.feed(batch)
         events: list[Event] = list(malformed)
-        if not len(rows):
+        if not len(frames):
             return events
+        rows = read_rows(frames)
         wrong = self._wrong(rows)
         if wrong.any():
-            events += [self._malformed("a row without a time or counter", rows[k], int(arrival_ns[k]))
-                       for k in np.flatnonzero(wrong).tolist()]  # fmt: skip
-            rows, arrival_ns = rows[~wrong], arrival_ns[~wrong]
+            events += [_malformed(frames[k], int(arrival_ns[k])) for k in np.flatnonzero(wrong).tolist()]
+            frames, rows, arrival_ns = frames[~wrong], rows[~wrong], arrival_ns[~wrong]
         if self._layout.counter is None:
             index = self._taken + np.arange(len(rows), dtype=np.int64)
             self._taken += len(rows)
             return events + self._samples(rows, arrival_ns, index, np.full(len(rows), max(self._starts, 0)))
-        return events + self._counted(rows, arrival_ns, self._layout.counter)
+        counters = rows[:, self._layout.counter].astype(np.int64)
+        numbered = self._numbers.update(frames, counters, arrival_ns)
+        rows, events = read_rows(numbered.frames), events + numbered.events
+        return events + self._samples(rows, numbered.arrival_ns, numbered.index, numbered.segment)
 
     def _wrong(self, rows: FloatArray) -> np.typing.NDArray[np.bool_]:
         wrong = ~(np.abs(rows[:, self._layout.time]) < _LATEST_S)
@@ -202,44 +195,6 @@ class RowHost:
             counter = rows[:, self._layout.counter]
             wrong |= ~((counter >= 0) & (counter < self._layout.modulus) & (counter == np.floor(counter)))
         return np.asarray(wrong)
-
-    def _malformed(self, reason: str, row: FloatArray, at_ns: int) -> Malformed:
-        data = write_rows(row[None])
-        return Malformed(reason, len(data), data[:64], at_ns)
-
-    def _counted(self, rows: FloatArray, arrival_ns: IntArray, column: int) -> list[Event]:
-        """Number the rows by the device's counter."""
-        if self._held is not None:
-            rows = np.concatenate([self._held[0], rows])
-            arrival_ns, self._held = np.concatenate([self._held[1], arrival_ns]), None
-        unwrapped = self._unwrap.update(rows[:, column].astype(np.int64), arrival_ns)
-        if unwrapped.undecided:
-            self._held = rows[-1:], arrival_ns[-1:]
-            rows, arrival_ns = rows[:-1], arrival_ns[:-1]
-        events: list[Event] = []
-        for incident in unwrapped.incidents:
-            events += self._tell(incident, rows[incident.position], int(arrival_ns[incident.position]))
-        index, segment = unwrapped.index, unwrapped.segment
-        if unwrapped.incidents:
-            keep = unwrapped.kept()
-            rows, arrival_ns, index, segment = rows[keep], arrival_ns[keep], index[keep], segment[keep]
-        return events + self._samples(rows, arrival_ns, index, segment)
-
-    def _tell(self, incident: Incident, row: FloatArray, at_ns: int) -> list[Event]:
-        names = [stream.name for stream in self.streams]
-        match incident.kind:
-            case "lost":
-                return [Lost(name, incident.count, at_ns) for name in names]
-            case "repeated":
-                return [Repeated(name, 1, at_ns) for name in names]
-            case "reordered":
-                return [Reordered(name, 1, at_ns) for name in names]
-            case "odd":
-                return [self._malformed(incident.detail, row, at_ns)]
-            case "reset":
-                return [CounterReset(name, at_ns, incident.detail) for name in names]
-            case "ambiguous":
-                return [Notice("loss_ambiguous", incident.detail, at_ns)]
 
     def _samples(self, rows: FloatArray, arrival_ns: IntArray, index: IntArray, segment: IntArray) -> list[Event]:
         if not len(rows):
@@ -281,6 +236,10 @@ class RowHost:
             if len(values):
                 self._noticed[name] = float(values[-1])
         return events
+
+
+def _malformed(frame: Bytes, at_ns: int) -> Malformed:
+    return Malformed("a row without a time or counter", len(frame), frame.tobytes()[:64], at_ns)
 
 
 def _nanoseconds(seconds: FloatArray) -> IntArray:

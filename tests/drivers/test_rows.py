@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from drivers.rows import RowFrames, RowHost, RowLayout, write_rows
+from drivers.rows import RowFrames, RowHost, RowLayout, read_rows, write_rows
 from drivers.types import Batch, CounterReset, Malformed, Notice, Samples, StreamSpec
 
 PERIOD_NS = 10_000_000
@@ -41,13 +41,13 @@ def test_a_flipped_bit_anywhere_costs_that_row_and_no_other() -> None:
         broken = bytearray(text[2])
         broken[bit // 8] ^= 1 << bit % 8
         frames = RowFrames(2)
-        rows, _, _ = frames.feed(Batch.single(b"".join([*text[:2], bytes(broken), *text[3:]]), 1))
-        assert rows[:, 0].tolist() == [0, 1, 3, 4]
+        found, _, _ = frames.feed(Batch.single(b"".join([*text[:2], bytes(broken), *text[3:]]), 1))
+        assert read_rows(found)[:, 0].tolist() == [0, 1, 3, 4]
 
 
 def test_what_was_given_up_is_told_to_the_byte() -> None:
-    rows, _, told = RowFrames(1).feed(Batch.single(b"noise" + packed(1.0) + b"\xf6RO" + packed(2.0), 7))
-    assert rows.tolist() == [[1.0], [2.0]]
+    found, _, told = RowFrames(1).feed(Batch.single(b"noise" + packed(1.0) + b"\xf6RO" + packed(2.0), 7))
+    assert read_rows(found).tolist() == [[1.0], [2.0]]
     assert [(event.size, event.excerpt) for event in told] == [(5, b"noise"), (3, b"\xf6RO")]
 
 
