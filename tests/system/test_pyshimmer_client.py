@@ -32,7 +32,7 @@ SPEC = SimulatedSpec(
 )  # fmt: skip
 GARBLED = SimulatedSpec(
     "shimmer3", {"sensors": ["ppg"], "rate_hz": 512}, seed=4, name="garbled",
-    faults=[{"fault": "garbage", "per_min": 600, "mean_bytes": 3, "start_s": 2.0}],
+    faults=[{"fault": "garbage", "per_min": 600, "mean_bytes": 3, "start_s": 2.0, "stop_s": 3.0}],
 )  # fmt: skip
 KOHM = 287.0
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -179,6 +179,7 @@ def test_garbled_bytes_confuse_pyshimmer_and_not_the_simulator() -> None:
         clock = RealClock()
         clock.sleep_until(process.start_ns + to_ns(3.2))
         process.check()
+        shimmer.shutdown()
         with serial.Serial(process.ports["garbled"], 115200, timeout=5) as other:
             other.write(b"\x20")
             clock.sleep_until(clock.now_ns() + to_ns(0.3))
