@@ -16,6 +16,8 @@ from drivers.types import FloatArray, IntArray
 WINDOW_S, SHORTEST_S = 10.0, 4.0
 _SHAPE_S = (0.25, 0.35)
 """Around the steepest rise."""
+_FINE = 0.005
+"""Of the pulse: a step of the converter below this hides no slope of its foot."""
 
 
 def assess(windows: Windows) -> Table:
@@ -41,10 +43,12 @@ def _channel(windows: Windows, raw: FloatArray) -> Table:
     steady = windows.mean(raw)
     lit = windows.largest(-raw) < 0
     wander = np.sqrt(np.maximum(windows.mean(slow * slow) - windows.mean(slow) ** 2, 0))
+    # In an oximeter's 7-bit pleth the foot of a pulse rests on one value by itself: only tops tell of clipping there.
+    fine = windows.spec.lsb is None or windows.spec.lsb < _FINE * float(np.median(swing))
     perfusion = np.where(lit, 100 * swing / np.maximum(steady, 1e-12), 100.0)
     parts = {
         "flat": ramp(windows.mean(windows.stuck(0.5)), 0.45, 0.1),
-        "saturated": ramp(windows.mean(windows.railed() | windows.clipped(at_least_s=0.06)), 0.1, 0.01),
+        "saturated": ramp(windows.mean(windows.railed() | windows.clipped(at_least_s=0.06, bottoms=fine)), 0.1, 0.01),
         "template": ramp(likeness(windows, clean, beats, _SHAPE_S), 0.6, 0.92),
         "evenness": ramp(_unevenness(windows, rise, beats), 0.8, 0.3),
         "rhythm": rhythm(windows, beats),

@@ -72,10 +72,9 @@ class Settings:
 
     def specs(self) -> tuple[StreamSpec, ...]:
         """Three streams of one sample per frame. The device repeats rate and saturation until it has new ones."""
-        fastest = 254.0 if self.protocol == _SEVEN else 239.0
         return (
             StreamSpec("ppg", "ppg", ("pleth",), "counts", _RATE_HZ, lsb=1.0, low=0.0, high=127.0),
-            StreamSpec("heart_rate", "heart_rate", ("bpm",), "bpm", _RATE_HZ, lsb=1.0, low=0.0, high=fastest),
+            StreamSpec("heart_rate", "heart_rate", ("bpm",), "bpm", _RATE_HZ, lsb=1.0, low=0.0, high=254.0),
             StreamSpec("spo2", "spo2", ("spo2",), "%", _RATE_HZ, lsb=1.0, low=0.0, high=100.0),
         )
 

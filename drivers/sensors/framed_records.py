@@ -11,7 +11,7 @@ import numpy as np
 from drivers.codec import Block, Expect, Gatt, Golden, Reply, Steps
 from drivers.counted import FrameNumbers
 from drivers.counter import spans
-from drivers.errors import SettingError
+from drivers.errors import HandshakeError, SettingError
 from drivers.framing import Bytes
 from drivers.record_finder import frame, record_finder
 from drivers.record_settings import DEFAULT, UNIT_NS, RecordSettings
@@ -27,6 +27,9 @@ SOURCES = (
     "PowerBroker2/SerialTransfer; PyPI pySerialTransfer 2.6.11",
     "bakercp/PacketSerial",
 )
+
+_PACKETS_TRIED = 400
+"""The bytes that end a packet occur in other data too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +93,13 @@ class Host:
         patience_s = 5.0 + 3 / lines.record_hz()
         what = f"a {lines.framing} frame with a record of {self._layout.size} bytes (check framing, fields and baud)"
         probe = record_finder(lines.framing, self._layout.size, self._layout.valid)
-        found = 0
-        while not found:
+        for _ in range(_PACKETS_TRIED):
             text = yield Expect(ends, what, patience_s)
-            found = len(probe.feed(Batch.single(text or b"", 0))[0])
+            if len(probe.feed(Batch.single(text or b"", 0))[0]):
+                break
+        else:
+            last = (text or b"")[-64:].hex(" ")
+            raise HandshakeError(f"expected {what}, found {_PACKETS_TRIED} others, the last {last}")
         self._finder.restart()
         self._numbers.restart()
         if self._clock is not None:

@@ -161,6 +161,9 @@ def test_boot_messages_are_waited_out_and_another_board_is_refused() -> None:
     assert not exchange.done
     exchange.feed(Batch.single(sent("cobs", struct.pack("<Bh", 1, 5)), 2))
     assert exchange.done
+    other = Exchange(Host(Settings()).start(), Port(), 0)
+    with pytest.raises(HandshakeError, match="found 400 others, the last 11 22 33 44 55 00"):
+        other.feed(Batch.single(b"\x11\x22\x33\x44\x55\x00" * 500, 1))
     silent = Exchange(Host(Settings()).start(), Port(), 0)
     with pytest.raises(HandshakeError, match="a cobs frame with a record of 3 bytes"):
         silent.tick(20_000_000_000)
