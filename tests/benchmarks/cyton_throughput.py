@@ -1,8 +1,8 @@
 """How fast a Cyton's bytes are decoded: offline, and from a pty beside BrainFlow in the same run.
 
-A child process plays the board: it answers the start-up exchange and then writes ten minutes of packets (150 000,
-4.95 MB) as fast as the reader takes them. BrainFlow and spiral-hil read the same bytes from the same kind of pty, one after the
-other; offline the bytes are in memory.
+A child process plays the board: it answers the start-up exchange and then writes ten minutes of packets
+(150 000, 4.95 MB) as fast as the reader takes them. BrainFlow and spiral-hil read the same bytes from the same
+pty, one after the other; offline the bytes are in memory.
 
     python tests/benchmarks/cyton_throughput.py
 """
@@ -107,9 +107,9 @@ def offline():
     for size in (len(data), 4096):
         ends = np.minimum(np.arange(size, len(data) + size, size), len(data))
         at_ns = (ends * (last_ns / len(data))).astype(np.int64)
-        reads = [
-            Batch.single(data[e - size if e % size == 0 else e - e % size : e], int(t)) for e, t in zip(ends, at_ns)
-        ]
+        starts = np.concatenate([[0], ends[:-1]])
+        cuts = zip(starts.tolist(), ends.tolist(), at_ns.tolist(), strict=True)
+        reads = [Batch.single(data[start:end], now_ns) for start, end, now_ns in cuts]
         host = sensor.host(make_settings(sensor, {}))
         began = CLOCK.now_ns()
         count = sum(len(e.index) for r in reads for e in host.feed(r) if isinstance(e, Samples) and e.stream == "exg")

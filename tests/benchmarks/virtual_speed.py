@@ -1,6 +1,6 @@
 """How many seconds of a rig one second of this machine runs in virtual time, model, recording and verdicts included.
 
-    python tests/benchmarks/virtual_speed.py [--seconds 300] [--rig rigs/demo.rig.yaml]
+python tests/benchmarks/virtual_speed.py [--seconds 300] [--rig rigs/demo.rig.yaml]
 """
 
 from __future__ import annotations
