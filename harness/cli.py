@@ -189,9 +189,9 @@ def _add_probe(some: _Commands[argparse.ArgumentParser]) -> None:
         some.add_parser("probe", help="connect to one sensor and say what it delivers"), about, _PROBE_CODES
     )
     probe.add_argument("sensor", help="see `hil list sensors`")
-    where = probe.add_mutually_exclusive_group(required=True)
+    where = probe.add_mutually_exclusive_group()
     where.add_argument("--port", help="serial device or pyserial URL")
-    where.add_argument("--address", help="BLE address, advertised name or service UUID")
+    where.add_argument("--address", help="BLE address, advertised name or service UUID, or an LSL stream's name")
     where.add_argument("--simulate", action="store_true", help="a simulated sensor, in virtual time")
     probe.add_argument("--baud", type=int, metavar="RATE", help="line rate, if not the sensor's own")
     probe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the sensor")

@@ -71,7 +71,7 @@ def choose_mode(rig: Rig, given: argparse.Namespace) -> Mode:
     if given.simulate or (rig.simulate and not given.bench):
         return Mode.SIMULATED
     for entry in rig.sensors.values():
-        if not (entry.port or entry.address):
+        if not (entry.port or entry.address or load_sensor(entry.sensor).LINK == "brainflow"):
             raise UsageError(
                 f"{rig.path}: the role {entry.role!r} has neither port nor address, so it cannot run on a bench; "
                 "add one (hil discover finds it), or use --simulate or --virtual"
@@ -208,6 +208,9 @@ def probe(given: argparse.Namespace, err: Console) -> int:
     settings = plain_pairs(given.set, "--set")
     sensor = load_sensor(given.sensor)
     made = make_settings(sensor, settings)
+    if not (given.port or given.address or given.simulate or sensor.LINK == "brainflow"):
+        where = "(--port PORT | --address ADDRESS | --simulate)"
+        raise UsageError(f"say where the {sensor.NAME} is; usage: hil probe {sensor.NAME} {where}")
     if given.simulate:
         if given.baud is not None:
             raise UsageError("--baud: a simulated sensor has no line whose rate could be set")

@@ -48,7 +48,7 @@ def test_a_shipped_rig_loads_and_is_named_as_its_file(path):
     assert read_rig(path).name == path.name.removesuffix(".rig.yaml")
 
 
-@pytest.mark.parametrize("name", ["bench.rig.yaml", "demo.rig.yaml"])
+@pytest.mark.parametrize("name", ["bench.rig.yaml", "demo.rig.yaml", "brainflow-synthetic.rig.yaml", "lsl.rig.yaml"])
 def test_a_rig_without_faults_passes_everything(name, results):
     bad = [v for v in results[name].verdicts if v.outcome is not Outcome.PASS]
     assert bad == []
