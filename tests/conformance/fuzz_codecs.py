@@ -1,10 +1,11 @@
 """Feeds a sensor's Host whatever a fuzzer thinks of: ``python tests/conformance/fuzz_codecs.py SENSOR -runs=20000``.
 
 Needs atheris (``pip install atheris``), which watches what of ``drivers`` an input reaches and breeds inputs that reach
-more. An input is a little program over three kinds of bytes: arbitrary ones, true frames, and true frames with
-damage, with pauses and floods in between. Whatever it is, the Host must not raise, its samples must be well formed,
-the cut into batches must change none of them, and what it holds afterwards must be bounded. Options that begin with a
-hyphen are libFuzzer's; a file name runs that one input, which needs no atheris.
+more; without it, ``--bytes=10000000`` draws inputs until so many bytes were fed. An input is a little program over
+three kinds of bytes: arbitrary ones, true frames, and true frames with damage, with pauses and floods in between.
+Whatever it is, the Host must not raise, its samples must be well formed, the cut into batches must change none of
+them, and what it holds afterwards must be bounded. Options that begin with a hyphen are libFuzzer's; a file name runs
+that one input, which needs no atheris.
 """
 
 from __future__ import annotations
@@ -141,6 +142,8 @@ class Target:
         from drivers.registry import load_sensor
 
         self._start_ns = START_NS
+        self.fed = 0
+        """Bytes given to a Host so far."""
         self._ready: list[tuple[Any, Any, list[Chunk], list[str]]] = []
         for settings in getattr(load_sensor(name), "CONFORMANCE_SETTINGS", ({},)):
             bench = Bench(name, settings)
@@ -155,7 +158,23 @@ class Target:
         first = tape.byte()
         connected, fresh, frames, channels = self._ready[(first >> 1) % len(self._ready)]
         prototype = fresh if first & 1 else connected
-        judge(lambda: copy.deepcopy(prototype), list(chunks(tape, frames, channels, self._start_ns)))
+        given = list(chunks(tape, frames, channels, self._start_ns))
+        self.fed += sum(len(piece) for _, piece, _ in given)
+        judge(lambda: copy.deepcopy(prototype), given)
+
+
+def campaign(target: Target, wanted: int, seed: int) -> int:
+    """Runs drawn inputs until ``wanted`` bytes were fed; the number of inputs. What fails stands in ``failed-input``."""
+    rng, inputs = np.random.default_rng(seed), 0
+    while target.fed < wanted:
+        data = rng.bytes(int(rng.integers(2, 1500)))
+        inputs += 1
+        try:
+            target(data)
+        except BaseException:
+            Path("failed-input").write_bytes(data)
+            raise
+    return inputs
 
 
 def main(arguments: list[str]) -> int:
@@ -168,6 +187,11 @@ def main(arguments: list[str]) -> int:
     if len(names) > 1 and Path(names[1]).is_file():
         Target(names[0])(Path(names[1]).read_bytes())
         print(f"{names[1]}: {names[0]} takes it")
+        return 0
+    drawn = [word.partition("=")[2] for word in arguments if word.startswith("--bytes=")]
+    if drawn:
+        target = Target(names[0])
+        print(f"{names[0]}: {campaign(target, int(drawn[0]), seed=1)} inputs, {target.fed} bytes, nothing found")
         return 0
     try:
         import atheris
