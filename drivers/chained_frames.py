@@ -149,9 +149,7 @@ class ChainedFrames:
             position += min(_BLOCK, stop - position)
         return max(position, 0), False
 
-    def _weigh(
-        self, good: NDArray[np.bool_], numbers: IntArray, near: IntArray, exempt: NDArray[np.bool_]
-    ) -> IntArray:
+    def _weigh(self, good: NDArray[np.bool_], numbers: IntArray, near: IntArray, exempt: NDArray[np.bool_]) -> IntArray:
         """For each place of ``near``, (n,): 1 if frames follow on from there, -1 if not, 0 if more bytes must tell.
 
         At an ``exempt`` place (n,) the second frame need not go on from the first.

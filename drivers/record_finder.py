@@ -123,9 +123,7 @@ class PacketFinder:
             self._buffer.keep(joined, used)
         return rows[good], joined.time_of(ends[good]), events
 
-    def _decode(
-        self, text: bytes, data: Bytes, begins: IntArray, sizes: IntArray
-    ) -> tuple[Bytes, NDArray[np.bool_]]:
+    def _decode(self, text: bytes, data: Bytes, begins: IntArray, sizes: IntArray) -> tuple[Bytes, NDArray[np.bool_]]:
         """A row for each packet, (n, size), and which of them are undamaged records."""
         if self._is_cobs and self._longest <= 254:
             right = sizes == self._longest

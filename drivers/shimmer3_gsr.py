@@ -92,5 +92,3 @@ class Ranger:
             self._range += 1 if low[count - 1] else -1
             self._held, self._hold = int(words[count - 1]), self._settling
         return count
-
-

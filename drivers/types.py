@@ -192,9 +192,7 @@ class LinkUp:
     arrival_ns: int
 
 
-Event: TypeAlias = (
-    Samples | Malformed | Lost | Repeated | Reordered | CounterReset | Notice | LinkDown | LinkUp
-)
+Event: TypeAlias = Samples | Malformed | Lost | Repeated | Reordered | CounterReset | Notice | LinkDown | LinkUp
 LinkItem: TypeAlias = Batch | LinkDown | LinkUp
 """What a link delivers."""
 

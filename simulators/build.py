@@ -148,9 +148,7 @@ def _sources(
         for fault, place in zip(faults, where, strict=True):
             if isinstance(fault, SampleFault) and _applies(fault, stream.name, stream.kind):
                 child = place.draws.child(stream.name)
-                stages.append(
-                    fault.bind(Where(place.sensor, place.start_ns, child, place.log, stream, signal.span))
-                )
+                stages.append(fault.bind(Where(place.sensor, place.start_ns, child, place.log, stream, signal.span)))
         sources.append(StreamSource(stream, signal, stages))
     return sources
 

@@ -118,9 +118,7 @@ class BleLink:
     async def _establish(self, on: Radio, wanted: Callable[[Advertiser], bool], scan_s: float) -> None:
         """Find and connect; LinkError otherwise."""
         async with on.busy:
-            found, heard = await scan(
-                scan_s, lambda seen: seen.address not in on.held and wanted(seen), self._adapter
-            )
+            found, heard = await scan(scan_s, lambda seen: seen.address not in on.held and wanted(seen), self._adapter)
             if found is None:
                 raise self._not_found(heard, scan_s)
             self._client = await self._connect(found)

@@ -320,9 +320,7 @@ class _Client(BaseBleakClient):
         self._here()
         return bytearray(await self._ask(self._peer.read_value(descriptor.obj)))
 
-    async def write_gatt_char(
-        self, characteristic: BleakGATTCharacteristic, data: SizedBuffer, response: bool
-    ) -> None:
+    async def write_gatt_char(self, characteristic: BleakGATTCharacteristic, data: SizedBuffer, response: bool) -> None:
         """See bleak."""
         self._here()
         await self._ask(self._peer.write_value(characteristic.obj, bytes(data), with_response=response))

@@ -268,7 +268,6 @@ def device(settings: Settings) -> Device:
     return Device(settings)
 
 
-
 _NULL, _HR, _SPO2, _REV = "0180010082", "01800148CA", "01800161E3", "01800130B2"
 _PACKET = (
     f"0181010083 {_HR} {_SPO2} {_REV}" + _NULL * 4 + _SPO2 * 3 + _NULL * 3 + _HR + _SPO2 * 2

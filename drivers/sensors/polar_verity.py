@@ -204,9 +204,7 @@ class _IntervalPacker:
 
     def _row(self, ms: int) -> bytes:
         bpm = min(255, round(60_000 / ms)) if ms else 0
-        return (
-            bytes([bpm]) + ms.to_bytes(2, "little") + _PPI_ERROR_MS.to_bytes(2, "little") + bytes([self._flags])
-        )
+        return bytes([bpm]) + ms.to_bytes(2, "little") + _PPI_ERROR_MS.to_bytes(2, "little") + bytes([self._flags])
 
 
 def host(settings: Settings) -> Host:

@@ -120,9 +120,7 @@ def _steps(clock: _Clock, limits: LIMITS, outages: list[tuple[int, int]]) -> Ver
         outcome = Outcome.PASS
         reason = f"no jump of {limit:g} ms or more in the device's time stamps"
     high = max(worst, hidden)
-    return Verdict(
-        NAME, stream.key, outcome, reason + restarts, "clock step", worst, "ms", limit, n, worst, high, 0.95
-    )
+    return Verdict(NAME, stream.key, outcome, reason + restarts, "clock step", worst, "ms", limit, n, worst, high, 0.95)
 
 
 def _pair(first: _Clock, second: _Clock, limits: LIMITS) -> Verdict:

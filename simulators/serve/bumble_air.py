@@ -363,9 +363,7 @@ class BumbleOutlet:
     def _send_notification(self, connection: Any, uuid: str, value: bytes) -> None:
         from bumble.att import ATT_Handle_Value_Notification
 
-        notification = ATT_Handle_Value_Notification(
-            attribute_handle=self._values[uuid].handle, attribute_value=value
-        )
+        notification = ATT_Handle_Value_Notification(attribute_handle=self._values[uuid].handle, attribute_value=value)
         self._device.gatt_server.send_gatt_pdu(connection, bytes(notification))
 
     async def _indicate(self, connection: Any, uuid: str, value: bytes) -> None:

@@ -164,7 +164,7 @@ class Target:
 
 
 def campaign(target: Target, wanted: int, seed: int) -> int:
-    """Runs drawn inputs until ``wanted`` bytes were fed; the number of inputs. What fails stands in ``failed-input``."""
+    """Runs drawn inputs until ``wanted`` bytes were fed; returns how many. What fails is left in ``failed-input``."""
     rng, inputs = np.random.default_rng(seed), 0
     while target.fed < wanted:
         data = rng.bytes(int(rng.integers(2, 1500)))

@@ -28,9 +28,7 @@ def test_a_drift_lasts_from_its_start_to_its_stop() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    ppm=st.floats(-2000, 2000), per_min=st.floats(-5, 5), drift=st.floats(-2000, 2000), at=st.floats(-10, 1e5)
-)
+@given(ppm=st.floats(-2000, 2000), per_min=st.floats(-5, 5), drift=st.floats(-2000, 2000), at=st.floats(-10, 1e5))
 def test_world_undoes_phase(ppm: float, per_min: float, drift: float, at: float) -> None:
     clock = DeviceClock(ppm=ppm, ppm_per_min=per_min, drifts=(Drift(drift, 100.0, 200.0),))
     assert clock.world(clock.phase(np.array([at])))[0] == pytest.approx(at, abs=1e-9)

@@ -124,7 +124,7 @@ def test_pulses_arrive_when_the_profile_says() -> None:
 
 def test_feet_are_beats_with_their_arrival_time() -> None:
     subject = Subject(1)
-    expected = (subject.beats(-5, 65) + subject.pat(-5, 65))
+    expected = subject.beats(-5, 65) + subject.pat(-5, 65)
     assert np.array_equal(subject.feet(0, 60), expected[(expected >= 0) & (expected < 60)])
 
 

@@ -120,9 +120,7 @@ def test_an_interval_that_the_thermometer_does_not_have_is_refused_with_the_prof
         device.subscribe(TYPE)
 
 
-@pytest.mark.parametrize(
-    "bad", [{"interval_s": 0}, {"interval_s": 65536}, {"place": "elbow"}, {"battery_percent": -1}]
-)
+@pytest.mark.parametrize("bad", [{"interval_s": 0}, {"interval_s": 65536}, {"place": "elbow"}, {"battery_percent": -1}])
 def test_settings_without_meaning_are_refused_for_a_thermometer(bad: dict) -> None:
     with pytest.raises(SettingError):
         Settings(**bad)

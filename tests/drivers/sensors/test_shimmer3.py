@@ -245,7 +245,7 @@ def test_a_device_that_sends_more_channels_is_read_in_its_order() -> None:
         return reply[:8] + bytes([3, 1, 0x03, 0x12, 0x1B]) if reply[1:2] == b"\x02" else reply
 
     connect(host, device, change)
-    given = bytes.fromhex("00 000000 3412 2607 010203" "00 000100 3412 fc06 010203")
+    given = bytes.fromhex("00 000000 3412 2607 01020300 000100 3412 fc06 010203")
     events = host.feed(Batch.single(given, 0))
     assert joined(events, "ppg", "values")[:, 0].tolist() == [pytest.approx(c * 3000 / 4095) for c in (0x726, 0x6FC)]
 

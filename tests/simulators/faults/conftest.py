@@ -80,9 +80,7 @@ def frames() -> Callable[..., Batch]:
     def make(count: int, period_ms: float = 4.0, seed: int = 1) -> Batch:
         random = np.random.default_rng(seed)
         sizes = random.integers(0, 37, count)
-        chunks = [
-            number.to_bytes(3, "big") + random.bytes(int(size)) for number, size in enumerate(sizes.tolist())
-        ]
+        chunks = [number.to_bytes(3, "big") + random.bytes(int(size)) for number, size in enumerate(sizes.tolist())]
         at_ns: IntArray = START_NS + np.arange(count, dtype=np.int64) * round(period_ms * 1e6)
         return Batch.of(chunks, at_ns + random.integers(0, 100_000, count))
 

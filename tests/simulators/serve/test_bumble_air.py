@@ -351,9 +351,7 @@ class Rapid:
 
 def rapid_strap() -> SimulatedSensor:
     specs = [replace(spec, rate_hz=spec.rate_hz and 10.0) for spec in heart_rate.STREAMS]
-    channels = {
-        uuid: Channel([], ConnectionEvents(0.0), []) for uuid in (heart_rate.MEASUREMENT, heart_rate.BATTERY)
-    }
+    channels = {uuid: Channel([], ConnectionEvents(0.0), []) for uuid in (heart_rate.MEASUREMENT, heart_rate.BATTERY)}
     device = heart_rate.device(heart_rate.Settings())
     sources = [StreamSource(spec, Rapid()) for spec in specs]
     return SimulatedSensor("rapid", device, sources, DeviceClock(), channels, start_ns=CLOCK.now_ns())

@@ -69,9 +69,7 @@ def test_chunks_of_any_size_give_the_same_bits(kind: str, sizes: list[int], rate
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 64, 333])
 def test_single_samples_and_odd_chunks_give_the_same_bits(kind: str, size: int) -> None:
     times_s = _times(50.0)
-    assert np.array_equal(
-        _in_chunks(_signal(kind, 50.0), times_s, [size]), _signal(kind, 50.0).render(0, times_s)
-    )
+    assert np.array_equal(_in_chunks(_signal(kind, 50.0), times_s, [size]), _signal(kind, 50.0).render(0, times_s))
 
 
 @settings(max_examples=20, deadline=None)

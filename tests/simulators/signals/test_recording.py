@@ -240,9 +240,7 @@ def test_arrays_that_are_no_signals_are_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
     assert "it cannot be read" in _refused(tmp_path / "object.npy", rate_hz=10.0)
     np.savez(tmp_path / "uneven.npz", a=np.arange(9.0), b=np.arange(8.0), rate_hz=1.0)
-    assert "different lengths" in _refused(
-        tmp_path / "uneven.npz", StreamSpec("x", "raw", ("a", "b"), "mV", 1.0)
-    )
+    assert "different lengths" in _refused(tmp_path / "uneven.npz", StreamSpec("x", "raw", ("a", "b"), "mV", 1.0))
 
 
 def test_a_stream_without_a_rate_cannot_play_a_recording(tmp_path: Path) -> None:
