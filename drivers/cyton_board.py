@@ -17,9 +17,9 @@ FULL_COUNT = (1 << 23) - 1
 REFERENCE_UV = 4.5e6
 RATE_HZ = 250.0
 
-_BANNER = (
-    b"OpenBCI V3 8-16 channel\r\nOn Board ADS1299 Device ID: 0x3E\r\nLIS3DH Device ID: 0x33\r\nFirmware: v3.1.2\r\n$$$"
-)
+_HELLO = b"OpenBCI V3 8-16 channel\r\nOn Board ADS1299 Device ID: 0x3E\r\n"
+_DAISY = b"On Daisy ADS1299 Device ID: 0x3E\r\n"
+_FIRMWARE = b"LIS3DH Device ID: 0x33\r\nFirmware: v3.1.2\r\n$$$"
 _RESET_NS = 500_000_000
 _LENGTHS = {b"x": 9, b"z": 5, b"~": 2, b"/": 2, b"`": 2, b"\xf0": 2}
 """Commands of several characters. The firmware forgets an incomplete one after 1 s; here it waits for its rest."""
@@ -27,7 +27,9 @@ _LATCHES = {b"x": b"X", b"z": b"Z"}
 _RATES = (16000, 8000, 4000, 2000, 1000, 500, 250)
 _MODES = ("default", "debug", "analog", "digital", "marker", "BLE")
 _RAW_AUX_MODES = (2, 3, 4)
-_OFF, _ON = b"12345678", b"!@#$%^&*"
+_OFF, _ON = b"12345678qwertyui", b"!@#$%^&*QWERTYUI"
+CHANNEL_CODES = b"12345678QWERTYUI"
+"""Channels 1 to 16 in the commands x and z."""
 _TESTS = b"0-=p[]"
 _TEST_UV = REFERENCE_UV / 2400
 """Amplitude of the ADS1299's internal test signal."""
@@ -43,19 +45,23 @@ def microvolts_per_count(gain: float) -> float:
 class CytonBoard:
     """Commands in, replies out, and what they set. While it streams it answers none but a reset."""
 
-    def __init__(self) -> None:
+    def __init__(self, daisy: bool = False) -> None:
+        self._daisy, self.rate_hz = daisy, RATE_HZ / (1 + daisy)
+        self._channels = CHANNELS * (1 + daisy)
         self.power_on()
 
     def power_on(self) -> None:
         """Everything as after a power cycle or ``v``."""
         self.streaming = self.timestamps = self.first_stamp = False
         self.mode = 0
+        self.attached = self._daisy
+        """Sixteen channels go out."""
         self._command = b""
         self._set_defaults()
 
     def _set_defaults(self) -> None:
-        self.gains = np.full(CHANNELS, 24.0)
-        self.powered = np.ones(CHANNELS, dtype=bool)
+        self.gains = np.full(self._channels, 24.0)
+        self.powered = np.ones(self._channels, dtype=bool)
         self._test = b""
 
     @property
@@ -64,9 +70,9 @@ class CytonBoard:
         return self.mode in _RAW_AUX_MODES
 
     def counts(self, microvolts: FloatArray, index: IntArray) -> FloatArray:
-        """What the ADC makes of (n, 8) microvolts of samples number ``index`` (n,), as whole numbers."""
+        """What the ADC makes of (n, 8 or 16) microvolts of samples number ``index`` (n,), as whole numbers."""
         if self._test:
-            microvolts = np.repeat(self._test_signal(index)[:, None], CHANNELS, axis=1)
+            microvolts = np.repeat(self._test_signal(index)[:, None], self._channels, axis=1)
         counts = np.rint(microvolts / (REFERENCE_UV / self.gains / FULL_COUNT))
         return np.asarray(np.clip(counts, -FULL_COUNT - 1, FULL_COUNT) * self.powered)
 
@@ -74,7 +80,7 @@ class CytonBoard:
         """Microvolts of the internal square wave, constant level or shorted input, (n,)."""
         level = 0.0 if self._test == b"0" else _TEST_UV * (2 if self._test in b"[]" else 1)
         hertz = _TEST_HZ.get(self._test, 0.0) * _ADS_CLOCK_HZ
-        return np.where((index * (hertz / RATE_HZ)) % 1.0 < 0.5, level, -level)
+        return np.where((index * (hertz / self.rate_hz)) % 1.0 < 0.5, level, -level)
 
     # --- commands -----------------------------------------------------------------------------
 
@@ -83,7 +89,7 @@ class CytonBoard:
         replies: list[Reply] = []
         for value in data:
             text = self._take(bytes([value]))
-            if text == _BANNER:
+            if text == self._banner:
                 replies = [Reply(text, _RESET_NS)]
             elif text and not self.streaming:
                 replies.append(Reply(text))
@@ -105,37 +111,53 @@ class CytonBoard:
             return b"Failure: Err: %dth char not %s$$$" % (length, latch)
         return self._several(head, command[1:])
 
+    @property
+    def _banner(self) -> bytes:
+        return _HELLO + _DAISY * self._daisy + _FIRMWARE
+
     def _single(self, char: bytes) -> bytes:
         if char == b"v":
             self.power_on()
-            return _BANNER
+            return self._banner
         if char in b"bs":
             self.streaming = char == b"b"
         elif char in b"<>":
             self.timestamps = self.first_stamp = char == b"<"
             return b"Time stamp ON$$$" if self.timestamps else b"Time stamp OFF$$$"
         elif char in _OFF or char in _ON:
-            self.powered[(_ON if char in _ON else _OFF).index(char)] = char in _ON
+            channel = (_ON if char in _ON else _OFF).index(char)
+            if channel < self._channels:
+                self.powered[channel] = char in _ON
         elif char in _TESTS:
             self._test = char
             return b"Success: Configured internal test signal.$$$"
         elif char == b"d":
             self._set_defaults()
             return b"updating channel settings to default$$$"
+        elif char in b"cC":
+            return self._attach(char == b"C")
         return self._question(char)
+
+    def _attach(self, wanted: bool) -> bytes:
+        was, self.attached = self.attached, wanted and self._daisy
+        if not wanted:
+            return b"daisy removed$$$" if was else b""
+        if not self._daisy:
+            return b"no daisy to attach!8$$$"
+        return b"16$$$" if was else b"daisy attached16$$$"
 
     def _question(self, char: bytes) -> bytes:
         if char == b"?":
             gain_codes = [GAINS.index(int(gain)) << 4 for gain in self.gains]
             registers = "".join(f"CH{n}SET, 0x{4 + n:02X}, 0x{code:02X}\r\n" for n, code in enumerate(gain_codes, 1))
             return b"Board ADS Registers\r\nADS_ID, 0x00, 0x3E\r\n" + registers.encode() + b"$$$"
-        return {b"V": b"v3.1.5$$$", b"D": b"060110$$$", b"C": b"no daisy to attach!8$$$"}.get(char, b"")
+        return {b"V": b"v3.1.5$$$", b"D": b"060110$$$"}.get(char, b"")
 
     def _several(self, head: bytes, rest: bytes) -> bytes:
         if head == b"x":
             return self._set_channel(rest)
         if head == b"z":
-            return b"Success: Lead off set for %s$$$" % rest[:1]
+            return b"Success: Lead off set for %s$$$" % _number(rest[:1])
         if head == b"~":
             known = rest.isdigit() and int(rest) < len(_RATES)
             return b"Success: Sample rate is %dHz$$$" % (_RATES[int(rest)] if known else int(RATE_HZ))
@@ -148,8 +170,13 @@ class CytonBoard:
     def _set_channel(self, rest: bytes) -> bytes:
         """``x C P G I B S2 S1 X``: power and gain act on the samples, the rest is taken note of."""
         channel, power, gain = rest[0:1], rest[1:2], rest[2:3]
-        if channel in _OFF:
-            at = _OFF.index(channel)
+        at = CHANNEL_CODES.find(channel)
+        if 0 <= at < self._channels:
             self.powered[at] = power == b"0"
             self.gains[at] = GAINS[int(gain)] if gain in b"0123456" else 24
-        return b"Success: Channel set for %s$$$" % channel
+        return b"Success: Channel set for %s$$$" % _number(channel)
+
+
+def _number(code: bytes) -> bytes:
+    """A channel as replies name it, 1 to 16."""
+    return b"%d" % (CHANNEL_CODES.index(code) + 1) if code in CHANNEL_CODES else code

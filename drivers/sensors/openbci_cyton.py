@@ -1,4 +1,4 @@
-"""OpenBCI Cyton: 8 channels of ECG, EEG or EMG at 250 Hz and an accelerometer, over its USB dongle."""
+"""OpenBCI Cyton: 8 channels of ECG, EEG or EMG at 250 Hz (with its Daisy 16 at 125 Hz) and an accelerometer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from drivers import cyton_frame as wire
-from drivers.codec import Block, Expect, Gatt, Golden, Pause, Reply, Steps, Write
+from drivers.codec import Block, Gatt, Golden, Reply, Steps, Write
 from drivers.counter import TOO_SOON, CounterUnwrapper, Incident, SparseIndex, spans, sparse_events
 from drivers.cyton_board import CHANNELS, FULL_COUNT, GAINS, RATE_HZ, CytonBoard, microvolts_per_count
-from drivers.errors import HandshakeError, SettingError
+from drivers.cyton_daisy import RATE_16_HZ, Pairs, spread, twice
+from drivers.cyton_start import set_up
+from drivers.errors import SettingError
 from drivers.framing import Bytes, SyncedFrames, int24_be, to_int24_be
 from drivers.sparse import SparseSource
 from drivers.types import (
@@ -36,6 +38,7 @@ SOURCES = (
     "OpenBCI_Cyton_Library, OpenBCI_32bit_Library.cpp (firmware 3.1.2)",
     "OpenBCI documentation: Cyton Data Format, Cyton SDK",
     "OpenBCI_Python, openbci/utils/utilities.py and tests/test_parse.py",
+    "BrainFlow, src/board_controller/openbci/cyton_daisy.cpp (5.23)",
 )
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +47,12 @@ class Settings:
 
     streams: Mapping[str, Sequence[int]] = field(
         default_factory=dict,
-        metadata={"help": "stream name -> channel numbers 1..8; a name that is a kind (ecg, eeg) is of that kind. "
-                          "Empty: all eight as 'exg'"},
+        metadata={"help": "stream name -> channel numbers 1..8, with the Daisy 1..16; a name that is a kind "
+                          "(ecg, eeg) is of that kind. Empty: all as 'exg'"},
     )  # fmt: skip
     gain: int = field(default=24, metadata={"help": "amplifier gain of every channel: 1, 2, 4, 6, 8, 12 or 24"})
     timestamps: bool = field(default=False, metadata={"help": "ask the board for its clock (ms) in every frame"})
+    daisy: bool = field(default=False, metadata={"help": "the Daisy module is attached: 16 channels at 125 Hz"})
 
     def __post_init__(self) -> None:
         if self.gain not in GAINS:
@@ -58,17 +62,23 @@ class Settings:
             if name == "accel" or not name:
                 raise SettingError(f"stream name {name!r} is taken by the accelerometer or empty: choose another")
             if not isinstance(channels, list | tuple) or not channels:
-                raise SettingError(f"stream {name!r} needs a list of channel numbers 1..8, such as [7, 8]")
+                raise SettingError(f"stream {name!r} needs a list of channel numbers 1..{self.count}, such as [7, 8]")
             for channel in channels:
-                if type(channel) is not int or not 1 <= channel <= CHANNELS:
-                    raise SettingError(f"stream {name!r}: channel {channel!r} is not one of 1..8")
+                if type(channel) is not int or not 1 <= channel <= self.count:
+                    hint = "" if self.daisy else ": 9..16 are the Daisy's, which `daisy: true` asks for"
+                    raise SettingError(f"stream {name!r}: channel {channel!r} is not one of 1..{self.count}{hint}")
                 if channel in used:
                     raise SettingError(f"channel {channel} is in stream {used[channel]!r} and again in {name!r}")
                 used[channel] = name
 
+    @property
+    def count(self) -> int:
+        """Channels on the board and its Daisy."""
+        return CHANNELS * (1 + self.daisy)
+
     def channels(self) -> dict[str, list[int]]:
-        """Stream -> columns 0..7."""
-        given = self.streams or {"exg": range(1, CHANNELS + 1)}
+        """Stream -> columns 0..7, with the Daisy 0..15."""
+        given = self.streams or {"exg": range(1, self.count + 1)}
         return {name: [channel - 1 for channel in channels] for name, channels in given.items()}
 
     def specs(self) -> tuple[StreamSpec, ...]:
@@ -76,7 +86,8 @@ class Settings:
         lsb = microvolts_per_count(self.gain)
         exg = [
             StreamSpec(
-                name, name if name in KINDS else "exg", tuple(f"ch{c + 1}" for c in columns), "uV", RATE_HZ,
+                name, name if name in KINDS else "exg", tuple(f"ch{c + 1}" for c in columns), "uV",
+                RATE_16_HZ if self.daisy else RATE_HZ,
                 lsb=lsb, low=-(FULL_COUNT + 1) * lsb, high=FULL_COUNT * lsb, counted=True, timed=self.timestamps,
                 numbered=True,
             )
@@ -96,6 +107,8 @@ CONFORMANCE_SETTINGS: tuple[Mapping[str, object], ...] = (
     {},
     {"streams": {"ecg": [1], "eeg": [7, 8]}, "gain": 12},
     {"timestamps": True},
+    {"daisy": True},
+    {"daisy": True, "streams": {"ecg": [1], "eeg": [8, 9, 16]}, "gain": 12, "timestamps": True},
 )
 
 
@@ -116,25 +129,18 @@ class Host:
         """A frame that is not understood before the next has come, and its arrival."""
         self._clock = wire.BoardClock()
         self._axes = wire.StampedAxes()
+        self._pairs = Pairs()
 
     # --- start and stop -----------------------------------------------------------------------
 
     def start(self) -> Steps:
-        """Stop what may be running, reset, check the banner, set up, stream."""
-        yield Write(b"s")  # a board that streams answers nothing
-        yield Pause(0.25)
-        yield Write(b"v")
-        banner = yield Expect(rb"\$\$\$", "the Cyton's banner ending in $$$", timeout_s=3.0)
-        _check_banner(banner or b"")
-        if self._settings.gain != 24:
-            code = GAINS.index(self._settings.gain)
-            for channel in range(1, CHANNELS + 1):
-                yield from _ask(b"x%d0%d0110X" % (channel, code), b"Success")
-        if self._settings.timestamps:
-            yield from _ask(b"<", b"Time stamp ON")
+        """Set up as drivers.cyton_start does, then stream."""
+        given = self._settings
+        yield from set_up(given.gain, given.timestamps, given.daisy)
         self._frames.restart()
         self._unwrap.restart()
         self._held = None
+        self._pairs.restart()
         yield Write(b"b")
 
     def stop(self) -> Steps:
@@ -178,12 +184,12 @@ class Host:
     def _tell(self, incident: Incident, at_ns: int, frame: Bytes) -> list[Event]:
         """Events of the frame counter; losses of the accelerometer show in its own numbers."""
         every = [stream.name for stream in self.streams]
-        exg = every[:-1]
+        exg = every[:-1] if not self._settings.daisy else []  # pairs tell by their own numbers
         match incident.kind:
             case "lost":
                 return [Lost(name, incident.count, at_ns) for name in exg]
             case "repeated":
-                return [Repeated(name, 1, at_ns) for name in (every if self._carries_accel(frame) else exg)]
+                return [Repeated(name, 1, at_ns) for name in (every if self._carries_accel(frame) else every[:-1])]
             case "reordered":
                 return [Reordered(name, 1, at_ns) for name in exg]
             case "odd":
@@ -203,15 +209,26 @@ class Host:
     ) -> list[Event]:
         if segment != self._segment:
             self._segment = segment
+            if not self._pairs.follows(int(index[0])):  # as it does where only the clock jumped
+                self._pairs.restart()
             self._accel_index.restart()
             self._axes = wire.StampedAxes()
         microvolts = np.multiply(int24_be(frames[:, 2:26]), self._scale, dtype=np.float64)
         if device_ns is not None and frames[0, -1] < wire.FIRST_STAMPED:
             device_ns = None
-        events: list[Event] = [
-            Samples(name, microvolts[:, columns], index, arrival_ns, device_ns, segment)
-            for name, columns in self._columns.items()
-        ]
+        events: list[Event] = []
+        sampled, number, sampled_ns = microvolts, index, arrival_ns
+        stamped_ns = device_ns
+        if self._settings.daisy:
+            pair = self._pairs.update(index, microvolts)
+            sampled, number, sampled_ns = pair.values, pair.number, arrival_ns[pair.row]
+            stamped_ns = None if device_ns is None else device_ns[pair.row]
+            events += [e for name in self._columns for e in sparse_events(name, pair.lost, sampled_ns)]
+        if len(number):
+            events += [
+                Samples(name, sampled[:, columns], number, sampled_ns, stamped_ns, segment)
+                for name, columns in self._columns.items()
+            ]
         rows, g = self._axes.update(frames, index) if self._settings.timestamps else wire.plain_axes(frames)
         if len(rows):
             slots = index[rows]
@@ -226,29 +243,6 @@ class Host:
         return events
 
 
-def _check_banner(banner: bytes) -> None:
-    if b"Failure" in banner:
-        raise HandshakeError(
-            f"the dongle answered, but the Cyton board did not: {_shown(banner)}. Switch the board on (to PC, not "
-            "BLE), charge its battery, and move it closer to the dongle"
-        )
-    if b"OpenBCI" not in banner:
-        raise HandshakeError(
-            f"expected a banner with 'OpenBCI' in it, found {_shown(banner)}: another device is on this port"
-        )
-
-
-def _ask(command: bytes, expected: bytes) -> Steps:
-    answer = yield Write(command)
-    answer = yield Expect(rb"\$\$\$", f"the Cyton's answer to {command.decode()}")
-    if expected not in (answer or b""):
-        raise HandshakeError(f"sent {command.decode()}, expected {expected.decode()!r}, found {_shown(answer or b'')}")
-
-
-def _shown(text: bytes) -> str:
-    return repr(text[-120:].decode("ascii", "replace"))
-
-
 class Device:
     """The board's end: what its dongle hands to the computer."""
 
@@ -257,7 +251,8 @@ class Device:
     def __init__(self, settings: Settings) -> None:
         self.streams = settings.specs()
         self._columns = settings.channels()
-        self._board = CytonBoard()
+        self._daisy = settings.daisy
+        self._board = CytonBoard(settings.daisy)
         self._restart()
 
     @property
@@ -298,19 +293,24 @@ class Device:
         self._zero = self._next
 
     def encode(self, blocks: Mapping[str, Block]) -> list[Batch]:
-        """One frame per EXG sample; see drivers.codec.Device."""
+        """One frame per EXG sample, with the Daisy two; see drivers.codec.Device."""
         first = blocks[self.streams[0].name]
-        rows, g = self._accel.take(blocks["accel"], first.due_ns)
-        count = len(first.index)
-        if not count:
+        if not len(first.index):
+            self._accel.take(blocks["accel"], first.due_ns)  # it waits for the next frame
             return []
-        microvolts = np.zeros((count, CHANNELS))
+        microvolts = np.zeros((len(first.index), len(self._board.gains)))
         for name, columns in self._columns.items():
             microvolts[:, columns] = blocks[name].values
-        frames = np.zeros((count, wire.LENGTH), dtype=np.uint8)
-        counter = (first.index - self._zero) % 256
+        counts, number = self._board.counts(microvolts, first.index), first.index - self._zero
+        self._next = int(first.index[-1]) + 1
+        if self._daisy:
+            number, counts = spread(number, counts, self._board.attached)
+            first = twice(first)
+        rows, g = self._accel.take(blocks["accel"], first.due_ns)
+        frames = np.zeros((len(number), wire.LENGTH), dtype=np.uint8)
+        counter = number % 256
         frames[:, 0], frames[:, 1] = wire.START, counter
-        frames[:, 2:26] = to_int24_be(self._board.counts(microvolts, first.index).astype(np.int32))
+        frames[:, 2:26] = to_int24_be(counts.astype(np.int32))
         accel = np.rint(g / wire.G_PER_COUNT).astype(np.int64)
         if self._board.timestamps:
             self._encode_stamped(frames, counter, first, rows, accel)
@@ -320,8 +320,7 @@ class Device:
                 frames[rows, 26:32] = accel.astype(">i2").view(np.uint8)
         if len(rows):
             self._newest = accel[-1]
-        self._next = int(first.index[-1]) + 1
-        ends = np.arange(1, count + 1, dtype=np.int64) * wire.LENGTH
+        ends = np.arange(1, len(number) + 1, dtype=np.int64) * wire.LENGTH
         return [Batch(frames.tobytes(), ends, first.due_ns)]
 
     def _encode_stamped(self, frames: Bytes, counter: IntArray, first: Block, rows: IntArray, accel: IntArray) -> None:
@@ -353,6 +352,7 @@ def device(settings: Settings) -> Device:
 _VECTOR = "A045 000001 000002 000003 000004 000005 000006 000007 000008 "
 _COUNTING = [4.5 / 24 / (2**23 - 1) * 1e6 * n for n in range(1, 9)]
 _REAL = (-7343552, -7348236, -7328842, -7356481, 8388607, 8388607, -7068364, 2143869)
+_MEASURED = [4.5 / 24 / (2**23 - 1) * 1e6 * n for n in _REAL]
 _UTILITIES = "OpenBCI_Python openbci/utils/utilities.py"
 
 GOLDEN = (
@@ -364,7 +364,7 @@ GOLDEN = (
     Golden(
         f"{_UTILITIES}: sample packet from real hardware (counter 0 put in)",
         bytes.fromhex("A000 8FF240 8FDFF4 902BB6 8FBFBF 7FFFFF 7FFFFF 942534 20B67D 00E0 00E0 0F70 C0"),
-        {"exg": [[4.5 / 24 / (2**23 - 1) * 1e6 * n for n in _REAL]], "accel": [[0.028, 0.028, 0.494]]},
+        {"exg": [_MEASURED], "accel": [[0.028, 0.028, 0.494]]},
     ),
     Golden(
         f"{_UTILITIES}: raw aux packet (counter and channels of the sample packet put in)",
@@ -379,5 +379,14 @@ GOLDEN = (
             {"timestamps": True},
         )
         for stop in ("C3", "C4", "C5", "C6")
+    ),
+    Golden(
+        f"{_UTILITIES}: packet from real hardware for the Daisy (counter, tail put in), sample packet for the board",
+        bytes.fromhex(
+            "A044 8FF240 8FDFF4 902BB6 8FBFBF 7FFFFF 7FFFFF 942534 20B67D 000000000000 C0"
+            + _VECTOR + "0000 0001 0002 C0"
+        ),
+        {"exg": [[*_COUNTING, *_MEASURED]], "accel": [[0.0, 0.000125, 0.00025]]},
+        {"daisy": True},
     ),
 )
