@@ -41,6 +41,7 @@ SOURCES = (
     "BrainFlow, src/board_controller/openbci/cyton_daisy.cpp (5.23)",
 )
 
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What may be set for a Cyton."""
@@ -384,7 +385,8 @@ GOLDEN = (
         f"{_UTILITIES}: packet from real hardware for the Daisy (counter, tail put in), sample packet for the board",
         bytes.fromhex(
             "A044 8FF240 8FDFF4 902BB6 8FBFBF 7FFFFF 7FFFFF 942534 20B67D 000000000000 C0"
-            + _VECTOR + "0000 0001 0002 C0"
+            + _VECTOR
+            + "0000 0001 0002 C0"
         ),
         {"exg": [[*_COUNTING, *_MEASURED]], "accel": [[0.0, 0.000125, 0.00025]]},
         {"daisy": True},

@@ -165,9 +165,7 @@ def test_the_simulated_board_sends_the_packets_that_the_firmware_lays_out() -> N
 def test_stamps_are_four_milliseconds_apart_as_packets_are() -> None:
     device = Device(Settings(daisy=True, timestamps=True))
     device.receive(b"<b")
-    blocks = {
-        name: Block(b.index, b.due_ns, b.due_ns + 10**9, b.values) for name, b in blocks_of(device, 50).items()
-    }
+    blocks = {name: Block(b.index, b.due_ns, b.due_ns + 10**9, b.values) for name, b in blocks_of(device, 50).items()}
     (batch,) = device.encode(blocks)
     frames = np.frombuffer(batch.data, np.uint8).reshape(-1, 33)
     assert frames[:3, 32].tolist() == [0xC3, 0xC4, 0xC4]
