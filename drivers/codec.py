@@ -192,6 +192,19 @@ class MtuAware(Protocol):
         """ATT_MTU from now on; 23 after reset() and without a connection."""
 
 
+class SerialDevice:
+    """What a Device on a byte stream has no use for: derive from it and write the rest."""
+
+    gatt: Gatt | None = None
+
+    def read(self, channel: str) -> bytes | None:
+        """There is no GATT here."""
+        return None
+
+    def subscribe(self, channel: str, on: bool = True) -> None:
+        """There is no GATT here."""
+
+
 # --- what the registry finds ------------------------------------------------------------------
 
 

@@ -214,10 +214,6 @@ class Driver:
         """Let the quality score see samples with their host times (n,)."""
         self._scorers[samples.stream].update(samples, times_ns)
 
-    def quality_of(self, stream: str) -> float:
-        """The stream's quality now; NaN while it cannot be known yet."""
-        return float(self._scorers[stream].result())
-
     def give_up(self) -> None:
         """Forget an exchange that failed after a link came back: the sensor stays silent."""
         self._exchange = self._refused = None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from drivers.codec import Block, Expect, Gatt, Reply, Steps
+from drivers.codec import Block, Expect, Reply, SerialDevice, Steps
 from drivers.counted import FrameNumbers
 from drivers.counter import spans, steps_from
 from drivers.framing import Bytes, GivenUp, StampedBuffer
@@ -248,10 +248,8 @@ def _nanoseconds(seconds: FloatArray) -> IntArray:
     return whole.astype(np.int64) * 1_000_000_000 + np.rint((seconds - whole) * 1e9).astype(np.int64)
 
 
-class RowDevice:
+class RowDevice(SerialDevice):
     """What hands the rows over: they come from the moment it has power."""
-
-    gatt: Gatt | None = None
 
     def __init__(self, layout: RowLayout) -> None:
         self.streams = layout.streams
@@ -270,13 +268,6 @@ class RowDevice:
     def receive(self, data: bytes, channel: str = "") -> list[Reply]:
         """There is nothing to say to it."""
         return []
-
-    def read(self, channel: str) -> bytes | None:
-        """There is no GATT here."""
-        return None
-
-    def subscribe(self, channel: str, on: bool = True) -> None:
-        """There is no GATT here."""
 
     def encode(self, blocks: Mapping[str, Block]) -> list[Batch]:
         """One chunk per row; see drivers.codec.Device."""

@@ -23,7 +23,7 @@ from drivers.bitalino_board import (
 )
 from drivers.bitalino_frame import Transfer, biopotential
 from drivers.chained_frames import Chain, ChainedFrames
-from drivers.codec import Block, Expect, Gatt, Golden, Pause, Reply, Steps, Write
+from drivers.codec import Block, Expect, Golden, Pause, Reply, SerialDevice, Steps, Write
 from drivers.counter import CounterUnwrapper, Incident, spans
 from drivers.errors import HandshakeError, SettingError
 from drivers.framing import Bytes
@@ -280,14 +280,12 @@ class Host:
         ]
 
 
-class Device:
+class Device(SerialDevice):
     """The board's end.
 
     It samples at the settings' rate. A client that asks for a lower one gets every tenth, hundredth or thousandth
     sample; one that asks for a higher one gets what there is. Inputs that the settings do not name are at half scale.
     """
-
-    gatt: Gatt | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.streams = settings.specs()
@@ -313,13 +311,6 @@ class Device:
             if self._board.streaming and not was:
                 self._restart()
         return replies
-
-    def read(self, channel: str) -> bytes | None:
-        """There is no GATT here."""
-        return None
-
-    def subscribe(self, channel: str, on: bool = True) -> None:
-        """There is no GATT here."""
 
     def reset(self) -> None:
         """Power cycle."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from drivers.codec import Block, Expect, Gatt, Golden, Pause, Reply, Steps, Write
+from drivers.codec import Block, Expect, Golden, Pause, Reply, SerialDevice, Steps, Write
 from drivers.counted import FrameNumbers
 from drivers.counter import spans
 from drivers.errors import HandshakeError, SettingError
@@ -178,10 +178,8 @@ class Host:
         return events
 
 
-class Device:
+class Device(SerialDevice):
     """The board."""
-
-    gatt: Gatt | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.streams = settings.specs()
@@ -213,13 +211,6 @@ class Device:
                 case b"STOP":
                     self.streaming = False
         return replies
-
-    def read(self, channel: str) -> bytes | None:
-        """There is no GATT here."""
-        return None
-
-    def subscribe(self, channel: str, on: bool = True) -> None:
-        """There is no GATT here."""
 
     def encode(self, blocks: Mapping[str, Block]) -> list[Batch]:
         """One packet per sample; see drivers.codec.Device."""

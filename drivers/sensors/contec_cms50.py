@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from drivers import contec_frame as wire
-from drivers.codec import Block, Expect, Gatt, Golden, KeepAlive, Reply, Steps, Write
+from drivers.codec import Block, Expect, Golden, KeepAlive, Reply, SerialDevice, Steps, Write
 from drivers.contec_capture import CAPTURE, CAPTURED_PLETH
 from drivers.errors import SettingError
 from drivers.frame_finder import FrameFinder
@@ -169,10 +169,8 @@ def _said(frame: bytes, at_ns: int) -> list[Event]:
     return []
 
 
-class Device:
+class Device(SerialDevice):
     """The oximeter."""
-
-    gatt: Gatt | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.streams = settings.specs()
@@ -212,13 +210,6 @@ class Device:
             self.streaming = code == wire.START
             return [] if self.streaming else [Reply(wire.STOPPED)]
         return [Reply(wire.packet(wire.REFUSED, [code, wire.UNKNOWN_COMMAND]))]
-
-    def read(self, channel: str) -> bytes | None:
-        """There is no GATT here."""
-        return None
-
-    def subscribe(self, channel: str, on: bool = True) -> None:
-        """There is no GATT here."""
 
     def encode(self, blocks: Mapping[str, Block]) -> list[Batch]:
         """One frame per sample; see drivers.codec.Device."""

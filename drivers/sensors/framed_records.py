@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from drivers.codec import Block, Expect, Gatt, Golden, Reply, Steps
+from drivers.codec import Block, Expect, Golden, Reply, SerialDevice, Steps
 from drivers.counted import FrameNumbers
 from drivers.counter import spans
 from drivers.errors import HandshakeError, SettingError
@@ -167,10 +167,8 @@ class Host:
         return events
 
 
-class Device:
+class Device(SerialDevice):
     """The board: it sends from the moment it has power and does not listen."""
-
-    gatt: Gatt | None = None
 
     def __init__(self, settings: RecordSettings) -> None:
         self.streams = settings.specs()
@@ -192,13 +190,6 @@ class Device:
     def receive(self, data: bytes, channel: str = "") -> list[Reply]:
         """The board does not listen."""
         return []
-
-    def read(self, channel: str) -> bytes | None:
-        """There is no GATT here."""
-        return None
-
-    def subscribe(self, channel: str, on: bool = True) -> None:
-        """There is no GATT here."""
 
     def encode(self, blocks: Mapping[str, Block]) -> list[Batch]:
         """One frame per record; see drivers.codec.Device."""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from drivers import nonin_frame as wire
-from drivers.codec import Block, Expect, Gatt, Golden, Reply, Steps
+from drivers.codec import Block, Expect, Golden, Reply, SerialDevice, Steps
 from drivers.errors import SettingError
 from drivers.frame_finder import Checked, Found, FrameFinder, Rule, marked
 from drivers.framing import Bytes
@@ -184,10 +184,8 @@ class Host:
 _COLOURS = {wire.GREEN >> 1: "green", wire.RED >> 1: "red", (wire.GREEN | wire.RED) >> 1: "yellow"}
 
 
-class Device:
+class Device(SerialDevice):
     """The oximeter: it sends from the moment it has power and does not listen."""
-
-    gatt: Gatt | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.streams = settings.specs()
@@ -205,13 +203,6 @@ class Device:
     def receive(self, data: bytes, channel: str = "") -> list[Reply]:
         """Nothing is answered."""
         return []
-
-    def read(self, channel: str) -> bytes | None:
-        """There is no GATT here."""
-        return None
-
-    def subscribe(self, channel: str, on: bool = True) -> None:
-        """There is no GATT here."""
 
     def encode(self, blocks: Mapping[str, Block]) -> list[Batch]:
         """One frame per pleth sample, or per pair of numbers; see drivers.codec.Device."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from drivers import cyton_frame as wire
-from drivers.codec import Block, Gatt, Golden, Reply, Steps, Write
+from drivers.codec import Block, Golden, Reply, SerialDevice, Steps, Write
 from drivers.counter import TOO_SOON, CounterUnwrapper, Incident, SparseIndex, spans, sparse_events
 from drivers.cyton_board import CHANNELS, FULL_COUNT, GAINS, RATE_HZ, CytonBoard, microvolts_per_count
 from drivers.cyton_daisy import RATE_16_HZ, Pairs, spread, twice
@@ -244,10 +244,8 @@ class Host:
         return events
 
 
-class Device:
+class Device(SerialDevice):
     """The board's end: what its dongle hands to the computer."""
-
-    gatt: Gatt | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.streams = settings.specs()
@@ -276,13 +274,6 @@ class Device:
             if self._board.streaming and not was:
                 self._restart()
         return replies
-
-    def read(self, channel: str) -> bytes | None:
-        """There is no GATT here."""
-        return None
-
-    def subscribe(self, channel: str, on: bool = True) -> None:
-        """There is no GATT here."""
 
     def reset(self) -> None:
         """Power cycle."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from drivers.codec import Block, Expect, Gatt, Golden, Reply, Steps
+from drivers.codec import Block, Expect, Golden, Reply, SerialDevice, Steps
 from drivers.errors import SettingError
 from drivers.frame_finder import FrameFinder, delimited
 from drivers.notices import Changes
@@ -116,10 +116,8 @@ class Host:
         ]
 
 
-class Device:
+class Device(SerialDevice):
     """The board: it sends from the moment it has power and does not listen."""
-
-    gatt: Gatt | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.streams = settings.specs()
@@ -136,13 +134,6 @@ class Device:
     def receive(self, data: bytes, channel: str = "") -> list[Reply]:
         """Nothing is answered."""
         return []
-
-    def read(self, channel: str) -> bytes | None:
-        """There is no GATT here."""
-        return None
-
-    def subscribe(self, channel: str, on: bool = True) -> None:
-        """There is no GATT here."""
 
     def encode(self, blocks: Mapping[str, Block]) -> list[Batch]:
         """One packet per sample; see drivers.codec.Device."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from drivers import shimmer3_packet as wire
 from drivers.chained_frames import Chain, ChainedFrames
-from drivers.codec import Block, Gatt, Golden, Reply, Steps, Write
+from drivers.codec import Block, Golden, Reply, SerialDevice, Steps, Write
 from drivers.counter import CounterUnwrapper, Incident, spans
 from drivers.framing import Bytes
 from drivers.shimmer3_board import ShimmerBoard
@@ -165,14 +165,12 @@ def _signed(index: IntArray) -> IntArray:
     return (index + _UNWRAPPED // 2) % _UNWRAPPED - _UNWRAPPED // 2
 
 
-class Device:
+class Device(SerialDevice):
     """The Shimmer's end.
 
     It samples at the settings' rate and sends what a client asks for: with a longer period, the samples that begin
     each period; with a shorter one, every sample. Channels that no sensor of the settings feeds are 0.
     """
-
-    gatt: Gatt | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.streams = settings.specs()
@@ -199,13 +197,6 @@ class Device:
             if self._board.streaming and not was:
                 self._restart()
         return replies
-
-    def read(self, channel: str) -> bytes | None:
-        """There is no GATT here."""
-        return None
-
-    def subscribe(self, channel: str, on: bool = True) -> None:
-        """There is no GATT here."""
 
     def reset(self) -> None:
         """Power cycle."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from drivers.codec import Block, Expect, Gatt, Golden, Reply, Steps
+from drivers.codec import Block, Expect, Golden, Reply, SerialDevice, Steps
 from drivers.counter import TOO_SOON, CounterUnwrapper, Incident, SparseIndex, spans, sparse_events
 from drivers.errors import HandshakeError
 from drivers.lines import LineReader, write_rows
@@ -234,10 +234,8 @@ class Host:
         return events
 
 
-class Device:
+class Device(SerialDevice):
     """The board: it prints from the moment it has power, a header first if it prints CSV."""
-
-    gatt: Gatt | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.streams = settings.specs()
@@ -262,13 +260,6 @@ class Device:
     def receive(self, data: bytes, channel: str = "") -> list[Reply]:
         """The board does not listen."""
         return []
-
-    def read(self, channel: str) -> bytes | None:
-        """There is no GATT here."""
-        return None
-
-    def subscribe(self, channel: str, on: bool = True) -> None:
-        """There is no GATT here."""
 
     def encode(self, blocks: Mapping[str, Block]) -> list[Batch]:
         """One chunk per row; see drivers.codec.Device."""
