@@ -50,8 +50,9 @@ def run(given: argparse.Namespace, err: Console) -> int:
         rig = replace(rig, seed=given.seed)
     mode = choose_mode(rig, given)
     directory = None if given.no_recording else given.out or _fresh_folder(rig)
+    made = directory is not None and not directory.exists()
     if directory is not None:
-        if directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        if not made and not (directory.is_dir() and not any(directory.iterdir())):
             raise UsageError(f"--out: {directory} is not an empty folder; a recording is never overwritten")
         directory.mkdir(parents=True, exist_ok=True)
     bar = ProgressBar(err, given.quiet)
@@ -59,6 +60,8 @@ def run(given: argparse.Namespace, err: Console) -> int:
         result = run_rig(rig, mode, directory, bar)
     finally:
         bar.close()
+        if directory is not None and made and not any(directory.iterdir()):
+            directory.rmdir()  # the run never began
     if directory is not None and not given.quiet:
         err.print(f"recorded in {directory}", markup=False, highlight=False)
     return _hand_over(result, given, err)

@@ -290,6 +290,15 @@ def test_what_cannot_be_run_or_judged_is_code_2_and_says_why(argv, words, rig, t
     assert rig.read_text() == RIG
 
 
+def test_a_run_that_cannot_begin_leaves_no_folder(tmp_path, capsys):
+    path = tmp_path / "absent-model.rig.yaml"
+    path.write_text(RIG + "model: {file: absent.pt2}\n")
+    code, _, err = told(capsys, "run", str(path), "--virtual", "--out", str(tmp_path / "r"))
+    assert code == 2, err
+    assert "absent.pt2" in err
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_broken_rig_is_told_line_by_line_and_not_run(tmp_path, capsys):
     path = tmp_path / "broken.rig.yaml"
     path.write_text(RIG.replace("duration_s", "duration").replace("delivery", "delivry"))
