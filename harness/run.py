@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from harness.rig import Rig
 from harness.session import Progress, Session
 from harness.stage import ModelStage
 from harness.verdict import EXIT_MEANING, Outcome, Verdict
+from simulators.truth import Truth
 
 _PACKAGES = ("spiral-hil", "numpy", "scipy", "torch", "bleak", "pyserial")
 
@@ -37,6 +38,8 @@ class Result:
     verdicts: Sequence[Verdict]
     report: dict[str, Any]
     directory: Path | None
+    truths: Sequence[Truth] = ()
+    """What was done to simulated sensors."""
 
     @property
     def exit_code(self) -> int:
@@ -49,16 +52,20 @@ def run_rig(
     mode: Mode,
     directory: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    prepared: ModelStage | None = None,
 ) -> Result:
     """Run a rig once. ``directory`` takes the recording and the reports; None keeps all in memory.
+
+    ``prepared``: the rig's model, loaded and warmed up before, for many runs of one rig; it stays as it is.
 
     However the run ends, it ends with verdicts and reports. What keeps it from beginning is raised: ModelError, and
     LinkError where the simulators cannot be started.
     """
     wall = RealClock()
     began_utc = wall.utc().isoformat(timespec="seconds")
-    stage = ModelStage(rig.model)
-    stage.prepare(stream_specs(rig))  # before simulated sensors boot: they do not wait for a slow model
+    stage = ModelStage(rig.model) if prepared is None else prepared.anew()
+    if prepared is None:
+        stage.prepare(stream_specs(rig))  # before simulated sensors boot: they do not wait for a slow model
     with open_bench(rig, mode) as bench:
         specs = {role: driver.streams for role, driver in bench.drivers.items()}
         recorder = Recorder(directory, rig, bench.clock, specs)
@@ -82,7 +89,7 @@ def run_rig(
         errors=stage.errors(),
         interrupted=session.interrupted or bench.trouble(),
     )
-    return conclude(recording, directory, ended_by_hand=bool(received))
+    return replace(conclude(recording, directory, ended_by_hand=bool(received)), truths=tuple(bench.truths))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +77,12 @@ class ModelStage:
             "model_engine": self.entry.engine,
             "model_inputs": {w.spec.modality: w.stream for w in self.wires},
         }
+
+    def anew(self) -> ModelStage:
+        """The same model, prepared as this one is, for another run: what a run leaves behind stays its own."""
+        made = copy(self)
+        made._tracks, made._ready, made._faults = {}, {}, dict(self._faults)
+        return made
 
     def attach(self, tracks: Mapping[str, Track]) -> None:
         """Where the samples of each ``role/stream`` will be."""

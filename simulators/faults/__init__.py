@@ -94,6 +94,8 @@ class Fault:
     """The checks that the fault, at its default level, must turn from PASS."""
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset()
     """Further checks that may change with it, depending on the sensor. No others may."""
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("", ())
+    """A key and its values from harmless to bold, for `hil scorecard`; none: only the fault's defaults are tried."""
     LINKS: ClassVar[frozenset[str]] = frozenset({"serial", "ble"})
     """Kinds of link on which it happens in the field; on others it can be asked for all the same."""
 

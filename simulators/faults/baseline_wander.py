@@ -24,7 +24,8 @@ class FAULT(SampleFault):
     NAME: ClassVar[str] = "baseline_wander"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "ppg"})
-    LEVELS: ClassVar[Mapping[str, float]] = {"": 3.0, "ppg": 8.0}
+    DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 3.0, "ppg": 8.0}
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.1, 0.5, 1, 2, 3, 5, 8, 15))
 
     level: float | None = key(None, "amplitude of each tone", "of the clean amplitude", above=0)
 
@@ -35,7 +36,7 @@ class FAULT(SampleFault):
 
 class _Wander(Disturbance):
     def __init__(self, fault: FAULT, where: Where) -> None:
-        level = level_for(fault.level, where, fault.LEVELS)
+        level = level_for(fault.level, where, fault.DEFAULT_LEVELS)
         super().__init__(fault, where, level=level)
         low, high = BAND_HZ
         place = (np.arange(TONES) + where.draws.child("tones").uniform(0, TONES)) / TONES

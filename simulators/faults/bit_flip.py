@@ -20,6 +20,7 @@ class FAULT(ByteFault):
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"quality"})
     LINKS: ClassVar[frozenset[str]] = frozenset({"serial"})
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("per_million", (0.1, 1, 10, 100, 1000))
 
     per_million: float = key(100.0, "bits inverted among a million", "", low=0.001, high=500000)
 

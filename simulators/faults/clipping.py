@@ -25,7 +25,8 @@ class FAULT(SampleFault):
     NAME: ClassVar[str] = "clipping"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg", "eeg", "ppg", "respiration", "raw"})
-    LEVELS: ClassVar[Mapping[str, float]] = {"": 0.5, "ppg": 0.3, "eeg": 0.8}
+    DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 0.5, "ppg": 0.3, "eeg": 0.8}
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("fraction", (0.02, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9))
 
     fraction: float | None = key(None, "amplitude that is lost", "of the clean amplitude", above=0, high=1)
 
@@ -38,7 +39,7 @@ class _Clip(SampleDamage):
     """The limits move in steps only, since an amplifier's do not follow the signal: plateaus are flat."""
 
     def __init__(self, fault: FAULT, where: Where) -> None:
-        fraction = level_for(fault.fraction, where, fault.LEVELS)
+        fraction = level_for(fault.fraction, where, fault.DEFAULT_LEVELS)
         super().__init__(fault, where, fraction=fraction)
         self._reach = (1 - fraction) * where.span / 2
         self._gain = 1 - float(np.exp(-1 / (SETTLE_S * rate_of(where))))

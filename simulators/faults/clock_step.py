@@ -18,6 +18,7 @@ class FAULT(DeviceFault):
 
     NAME: ClassVar[str] = "clock_step"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"sync"})
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("seconds", (0.005, 0.02, 0.07, 0.1, 0.2, 0.5, 2))
 
     seconds: float = key(0.5, "size of the jump; negative: back", "s", low=-1e6, high=1e6)
     at_s: float = key(10.0, "seconds into the run", "s", low=0)

@@ -20,6 +20,7 @@ class FAULT(DeviceFault):
 
     NAME: ClassVar[str] = "counter_reset"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("every_s", (45, 20, 10, 4))
 
     at_s: tuple[float, ...] = key((10.0,), "seconds into the run", "s", low=0)
     every_s: float | None = key(None, "instead: again and again at this distance, from start_s on", "s", low=1)

@@ -25,7 +25,8 @@ class FAULT(SampleFault):
     NAME: ClassVar[str] = "electrode_pop"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg"})
-    LEVELS: ClassVar[Mapping[str, float]] = {"": 8.0}
+    DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 8.0}
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.2, 1, 2, 4, 8, 16))
 
     level: float | None = key(None, "height of a jump", "of the clean amplitude", above=0)
     every_s: float = key(2.5, "length of the slots that hold one pop each", "s", low=0.1, high=3600)
@@ -37,7 +38,7 @@ class FAULT(SampleFault):
 
 class _Pops(SampleDamage):
     def __init__(self, fault: FAULT, where: Where) -> None:
-        level = level_for(fault.level, where, fault.LEVELS)
+        level = level_for(fault.level, where, fault.DEFAULT_LEVELS)
         super().__init__(fault, where)
         self._fault, self._height = fault, level * where.span
         self._moments, self._signs = where.draws.child("moments"), where.draws.child("signs")

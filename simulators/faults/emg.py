@@ -23,7 +23,8 @@ class FAULT(SampleFault):
     NAME: ClassVar[str] = "emg"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "ppg"})
-    LEVELS: ClassVar[Mapping[str, float]] = {"": 0.35, "ppg": 0.8, "eeg": 0.8}
+    DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 0.35, "ppg": 0.8, "eeg": 0.8}
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.01, 0.05, 0.1, 0.2, 0.35, 0.8, 1.5))
 
     level: float | None = key(None, "rms of the noise in a burst", "of the clean amplitude", above=0)
     busy_percent: float = key(80.0, "share of seconds in which the muscle works", "%", above=0, high=100)
@@ -35,7 +36,7 @@ class FAULT(SampleFault):
 
 class _Muscle(SampleDamage):
     def __init__(self, fault: FAULT, where: Where) -> None:
-        level = level_for(fault.level, where, fault.LEVELS)
+        level = level_for(fault.level, where, fault.DEFAULT_LEVELS)
         super().__init__(fault, where, level=level)
         self._noise = BandNoise(where.draws.child("noise"), *BAND_HZ, rate_of(where))
         self._bursts = where.draws.child("bursts")

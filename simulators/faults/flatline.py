@@ -23,6 +23,7 @@ class FAULT(SampleFault):
     NAME: ClassVar[str] = "flatline"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
     KINDS: ClassVar[frozenset[str]] = EVERY
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("fraction", (0.02, 0.1, 0.2, 0.3, 0.5, 0.8))
 
     fraction: float = key(0.5, "of every ten seconds", "of the time", above=0, high=1)
 

@@ -27,6 +27,7 @@ class FAULT(ByteFault):
     LINKS: ClassVar[frozenset[str]] = frozenset({"serial"})
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"quality"})
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("per_min", (0.1, 1, 6, 20, 60, 240))
 
     per_min: float = key(60.0, "bursts a minute", "1/min", low=0.01, high=60000)
     mean_bytes: float = key(20.0, "mean length of a burst", "bytes", low=1, high=2048)

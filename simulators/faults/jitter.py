@@ -25,6 +25,7 @@ class FAULT(ByteFault):
     NAME: ClassVar[str] = "jitter"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"latency"})
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"sync"})
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("mean_ms", (2, 10, 20, 40, 80, 160))
 
     mean_ms: float = key(80.0, "mean of the drawn delay", "ms", above=0, high=60000)
     hold_ms: float = key(250.0, "how long a drawn delay lasts", "ms", low=1, high=60000)

@@ -26,6 +26,7 @@ class FAULT(SampleFault):
     NAME: ClassVar[str] = "low_perfusion"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ppg"})
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("perfusion_percent", (5, 1, 0.5, 0.3, 0.2, 0.1, 0.05))
 
     perfusion_percent: float = key(0.1, "perfusion index that remains; a stronger pulse is left", "%", above=0, high=20)
 

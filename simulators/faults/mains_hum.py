@@ -24,7 +24,8 @@ class FAULT(SampleFault):
     NAME: ClassVar[str] = "mains_hum"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg"})
-    LEVELS: ClassVar[Mapping[str, float]] = {"": 0.2}
+    DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 0.2}
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.01, 0.03, 0.05, 0.1, 0.2, 0.5))
 
     level: float | None = key(None, "amplitude of the fundamental", "of the clean amplitude", above=0)
     frequency_hz: float = key(50.0, "the mains' frequency", "Hz", low=1, high=1000)
@@ -36,7 +37,7 @@ class FAULT(SampleFault):
 
 class _Hum(Disturbance):
     def __init__(self, fault: FAULT, where: Where) -> None:
-        level = level_for(fault.level, where, fault.LEVELS)
+        level = level_for(fault.level, where, fault.DEFAULT_LEVELS)
         super().__init__(fault, where, level=level)
         nyquist_hz = rate_of(where) / 2
         self._tones = [

@@ -24,7 +24,8 @@ class FAULT(SampleFault):
     NAME: ClassVar[str] = "motion"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "ppg", "eda", "respiration"})
-    LEVELS: ClassVar[Mapping[str, float]] = {"": 0.75, "ecg": 0.5, "eeg": 2.0, "eda": 2.0, "respiration": 1.0}
+    DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 0.75, "ecg": 0.5, "eeg": 2.0, "eda": 2.0, "respiration": 1.0}
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.02, 0.1, 0.25, 0.5, 0.75, 1.5, 3))
 
     level: float | None = key(None, "rms of the noise, and of the baseline's places", "of the clean amplitude", above=0)
 
@@ -35,7 +36,7 @@ class FAULT(SampleFault):
 
 class _Motion(Disturbance):
     def __init__(self, fault: FAULT, where: Where) -> None:
-        level = level_for(fault.level, where, fault.LEVELS)
+        level = level_for(fault.level, where, fault.DEFAULT_LEVELS)
         super().__init__(fault, where, level=level)
         self._noise = BandNoise(where.draws.child("noise"), *BAND_HZ, rate_of(where))
         self._moments, self._places = where.draws.child("moments"), where.draws.child("places")

@@ -21,7 +21,8 @@ class FAULT(SampleFault):
     NAME: ClassVar[str] = "quantisation"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg"})
-    LEVELS: ClassVar[Mapping[str, float]] = {"": 0.5}
+    DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 0.5}
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.02, 0.1, 0.2, 0.3, 0.5, 0.8))
 
     level: float | None = key(None, "the step", "of the clean amplitude", above=0)
 
@@ -32,7 +33,7 @@ class FAULT(SampleFault):
 
 class _Coarse(SampleDamage):
     def __init__(self, fault: FAULT, where: Where) -> None:
-        level = level_for(fault.level, where, fault.LEVELS)
+        level = level_for(fault.level, where, fault.DEFAULT_LEVELS)
         super().__init__(fault, where, level=level)
         self._step = level * where.span
 

@@ -20,6 +20,7 @@ class FAULT(ByteFault):
 
     NAME: ClassVar[str] = "stall"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"latency"})
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("for_ms", (10, 50, 100, 200, 300, 400))
 
     every_s: float = key(2.5, "mean time between stalls (exponential)", "s", low=0.01, high=86400)
     at_s: tuple[float, ...] = key((), "stalls begin at these seconds instead", "s", low=0)

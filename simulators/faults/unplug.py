@@ -15,6 +15,7 @@ class FAULT(LinkFault):
 
     NAME: ClassVar[str] = "unplug"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("for_s", (0.05, 0.5, 2, 6))
 
     at_s: float = key(10.0, "seconds into the run", "s", low=0)
     for_s: float = key(math.inf, "how long it stays away; inf: for good", "s", above=0, high=math.inf)

@@ -29,7 +29,7 @@ SPECS = {
 SECONDS = 32
 FAULTS = [load_fault(name) for name in fault_names() if issubclass(load_fault(name), SampleFault)]
 PAIRS = [(fault, kind) for fault in FAULTS for kind in sorted(fault.KINDS)]
-LEVELLED = [(fault, kind) for fault, kind in PAIRS if hasattr(fault, "LEVELS") and fault.NAME != "clipping"]
+LEVELLED = [(fault, kind) for fault, kind in PAIRS if hasattr(fault, "DEFAULT_LEVELS") and fault.NAME != "clipping"]
 
 
 def low_share(kind: str, given: dict | None) -> float:
@@ -63,5 +63,5 @@ def test_the_default_level_is_seen_by_the_quality_score(fault, kind):
 
 @pytest.mark.parametrize(("fault", "kind"), LEVELLED, ids=lambda value: getattr(value, "NAME", value))
 def test_a_twentieth_of_the_default_level_is_harmless(fault, kind):
-    level = fault.LEVELS.get(kind, fault.LEVELS[""]) / 20
+    level = fault.DEFAULT_LEVELS.get(kind, fault.DEFAULT_LEVELS[""]) / 20
     assert low_share(kind, {"fault": fault.NAME, "level": level}) == 0
