@@ -87,10 +87,10 @@ def clock(
     first = 1e-6 * float(rng.uniform(5, 200) * rng.choice([-1, 1]))
     change = 1e-6 * change_ppm_per_min / 60 * float(rng.choice([-1, 1]))
     start, epoch = float(rng.uniform(1e12, 1e14)), int(rng.integers(0, 10**14))
-    host_s = steps_s / (1 + first)
+    host_s: FloatArray = steps_s / (1 + first)
     if change:
-        host_s = np.log1p(change * host_s) / change
-    sampled: FloatArray = start + host_s * SECOND
+        host_s = np.asarray(np.log1p(change * host_s) / change)
+    sampled = start + host_s * SECOND
     mean = steps_s[-1] / host_s[-1] - 1 if n > 1 else first
     return Arrivals(
         device_ns=epoch + np.rint(counter * period_ns).astype(np.int64),
