@@ -87,7 +87,7 @@ def clock(
     first = 1e-6 * float(rng.uniform(5, 200) * rng.choice([-1, 1]))
     change = 1e-6 * change_ppm_per_min / 60 * float(rng.choice([-1, 1]))
     start, epoch = float(rng.uniform(1e12, 1e14)), int(rng.integers(0, 10**14))
-    host_s: FloatArray = steps_s / (1 + first)
+    host_s = np.asarray(steps_s / (1 + first), dtype=np.float64)
     if change:
         host_s = np.asarray(np.log1p(change * host_s) / change)
     sampled = start + host_s * SECOND
@@ -199,9 +199,10 @@ def ble(
     return batched(rng, taken, poll, loss)
 
 
-def usb(rng: np.random.Generator, seconds: float, timer_ms: float) -> Arrivals:
-    """A USB bridge hands over what it holds each ``timer_ms``, when the host asks for it within its 1 ms frame."""
-    return batched(rng, clock(rng, seconds), timer_ms * MS, blur_ns=1 * MS)
+def usb(rng: np.random.Generator, seconds: float, timer_ms: float, frame_ms: float = 1.0) -> Arrivals:
+    """A USB bridge hands over what it holds each ``timer_ms``, when the host asks for it, somewhere in a 1 ms frame.
+    ``frame_ms`` 0: it always asks at the same point of the frame, so that nothing blurs the polls."""
+    return batched(rng, clock(rng, seconds), timer_ms * MS, blur_ns=frame_ms * MS)
 
 
 def stalled(rng: np.random.Generator, given: Arrivals, per_s: float = 0.25) -> Arrivals:
@@ -268,6 +269,7 @@ _TUNED: dict[str, Model] = {
     "exp5": partial(serial, delays=exponential(5)),
     "ble30": ble,
     "ftdi16": partial(usb, timer_ms=16),
+    "ftdi16_sharp": partial(usb, timer_ms=16, frame_ms=0.0),
     "stall": lambda rng, seconds: stalled(rng, exp1(rng, seconds)),
     "ble30_stall": lambda rng, seconds: stalled(rng, ble(rng, seconds)),
     "drifting_exp5": partial(serial, delays=exponential(5), change_ppm_per_min=2.0),

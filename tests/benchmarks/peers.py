@@ -47,7 +47,7 @@ class Estimate:
 def stamps_s(run: Arrivals) -> FloatArray:
     """(n,) one stamp per sample, counted from the first arrival; the samples of a packet are a nominal period apart."""
     back = np.arange(run.packet - 1, -1, -1) * run.period_ns / SECOND
-    return (run.arrival_ns - run.arrival_ns[0]) / SECOND - np.resize(back, len(run.arrival_ns))
+    return np.asarray((run.arrival_ns - run.arrival_ns[0]) / SECOND - np.resize(back, len(run.arrival_ns)))
 
 
 def device_s(run: Arrivals) -> FloatArray:
