@@ -18,6 +18,7 @@ import math
 import os
 import sys
 import zlib
+from collections.abc import Iterator
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
@@ -108,6 +109,18 @@ def show(model: str, seconds: float, found: FloatArray) -> list[dict[str, object
     return rows
 
 
+def summary(rows: list[dict[str, object]], quantity: str) -> Iterator[str]:
+    """Markdown rows, one a model: share that holds the truth, half width in brackets."""
+    cells = {(row["model"], row["seconds"]): row for row in rows if row["quantity"] == quantity}
+    lengths = sorted({float(str(seconds)) for _, seconds in cells})
+    yield f"| {quantity} | " + " | ".join(f"{seconds:.0f} s" for seconds in lengths) + " |"
+    yield "|" + "---|" * (len(lengths) + 1)
+    for model in dict.fromkeys(model for model, _ in cells):
+        row = [cells.get((model, seconds), {}) for seconds in lengths]
+        told = [f"{c['share']:.1%} ({c['half']:.2g})" if "share" in c else "-" for c in row]
+        yield f"| {model} | " + " | ".join(told) + " |"
+
+
 def campaign(model: str, seconds: float, jitter_ns: float, runs: int, jobs: int) -> FloatArray:
     """(runs, quantities, 2)."""
     task = partial(one_run, model, seconds, jitter_ns)
@@ -133,6 +146,9 @@ def main() -> None:
             rows += show(model, seconds, campaign(model, seconds, jitter_ns, given.runs, given.jobs))
     if given.json:
         given.json.write_text(json.dumps(rows))
+    for quantity in QUANTITIES:
+        print(f"\n{quantity}: share of runs whose interval holds the truth (median half width)\n")
+        print("\n".join(summary(rows, quantity)))
     marked = [row for row in rows if row.get("mark")]
     judged = sum("share" in row for row in rows)
     print(f"\n{len(marked)} of {judged} shares are outside {LOW:.0%} to {HIGH:.0%} beyond luck")

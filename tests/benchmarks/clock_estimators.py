@@ -137,6 +137,30 @@ def show(model: str, seconds: float, errors: FloatArray) -> None:
         print(f"{model:16} {seconds:5.0f} s  {name:16}  {cells[0]}    {cells[1]}    {cost}", flush=True)
 
 
+def number(value: float) -> str:
+    """Two digits, thousands without a fraction."""
+    return f"{value:.0f}" if value >= 100 else f"{value:#.2g}".rstrip(".")
+
+
+def summary(results: dict[tuple[str, float], FloatArray], column: int) -> Iterator[str]:
+    """Markdown rows, one a model: median / 95 % of ours, and in brackets that peer's whose median is smallest."""
+    lengths = sorted({seconds for _, seconds in results})
+    yield f"| {METRICS[column]} | " + " | ".join(f"{seconds:.0f} s" for seconds in lengths) + " |"
+    yield "|" + "---|" * (len(lengths) + 1)
+    names = list(METHODS)
+    for model in dict.fromkeys(model for model, _ in results):
+        cells = []
+        for errors in (results.get((model, seconds)) for seconds in lengths):
+            if errors is None:
+                cells.append("")
+                continue
+            both = np.array([statistic(errors[:, :, column], share) for share in STATISTICS.values()])
+            best = int(np.argmin(both[0, : len(PEERS)]))
+            mine, theirs = (" / ".join(number(value) for value in both[:, row]) for row in (names.index(OURS), best))
+            cells.append(f"**{mine}** ({theirs} {names[best]})")
+        yield f"| {model} | " + " | ".join(cells) + " |"
+
+
 def lsl_check() -> None:
     """Says whether the dejitter solved here is the installed liblsl's."""
     run = MODELS["stall"](np.random.default_rng(0), 60.0)
@@ -191,6 +215,9 @@ def main() -> None:
             show(model, seconds, results[model, seconds])
     if given.json:
         write(given.json, results)
+    for column, metric in enumerate(METRICS):
+        print(f"\n{metric}: **ours, median / 95 %** (the peer with the smallest median)\n")
+        print("\n".join(summary(results, column)))
     print("\nours against the best peer")
     lost = [(m, s, *worse) for (m, s), errors in results.items() for worse in better_peers(errors)]
     for model, seconds, metric, label, peer, mine, best in lost:
