@@ -1,0 +1,197 @@
+"""A device's clock behind a link that polls: what arrivals on a grid say, and how much they cannot.
+
+A packet that is complete at host time s travels with the first poll after s. So the last packet of a chunk was complete
+by the chunk's poll; the first one was not by the poll before, unless that was lost, nor was the next chunk's by this
+poll. Each chunk thus bounds the line (offset, slope) from both sides, exactly, and says nothing in between. The joint
+posterior of that is a strip as high as the greatest common step of polls and packets, until the clocks have slid past
+each other by as much, and far less from then on.
+
+The likelihood of a line: a share of lost polls that nobody knows (beta prior, integrated out) to the power of the polls
+that it says were lost, and exp(-12) for each packet that it says arrived before it was complete. The prior of the
+slope is flat as far as 200 ppm and falls off as a normal beyond: no crystal is worse, and nothing is drawn to zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from drivers.clock_poll import common_step
+from drivers.clock_strip import Bounds, frame_edge, jitter_edge, jitter_tail, posterior
+from drivers.types import FloatArray
+
+_SECOND_NS = 1e9
+_FEWEST = 8
+_SHARP_NS = 0.4e6
+"""Scatter about the grid below this is the host's, after the poll; a USB frame's worth is the poll's own."""
+_HOST_JITTER_NS = 0.1e6
+"""Half-normal delay between a USB transfer and its stamp: the frame's phase hides it, so it is assumed."""
+_NEAR = 4.5
+"""Arrivals so many standard deviations from the grid did not come with a poll."""
+_FINEST_NS = 0.02e6
+_ON_GRID = 0.4
+_MOST_LOST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """Posterior of (host - device) along device time on a polled link: offset at 0 s and slope, in 95 % intervals."""
+
+    offset_ns: float
+    offset_low_ns: float
+    offset_high_ns: float
+    slope_ns_per_s: float
+    slope_low_ns_per_s: float
+    slope_high_ns_per_s: float
+    cell_ns: float
+    """Greatest common step of polls and packets: the height of the strip before anything slid."""
+    poll_ns: float
+    """The poll's period as these arrivals show it, in host time."""
+    lost_share: float
+    """Share of polls lost while a packet waited; 0 where packets come faster than polls, which hides them."""
+    lines: FloatArray
+    """(m, 3) the posterior: offset at 0 s (ns), slope (ns/s), weight."""
+    blur_ns: float
+    """Standard deviation of the grid's own phase, which comes on top of the posterior."""
+
+    def offset_at(self, at_s: float) -> tuple[float, float, float]:
+        """95 % interval's lower end, mean and upper end of (host - device), ns, at a device time in s."""
+        return _interval(self.lines[:, 0] + self.lines[:, 1] * at_s, self.lines[:, 2], self.blur_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """Where polls lie in host time, and how well that is known."""
+
+    period: float
+    start: float
+    spread: float
+    """Robust standard deviation of the arrivals about it, ns."""
+
+
+def fit_lattice(at_s: FloatArray, delay_ns: FloatArray, poll_ns: float, cell_ns: float) -> Lattice | None:
+    """Posterior of a polled link's clock; None where arrivals do not lie on the poll's grid.
+
+    Arguments: device time in s of the last sample of each chunk about some reference, and arrival - device of it in ns,
+    (g,) each, in order of arrival, any constant taken off; the poll's period as find_poll() gives it (nominal will do:
+    it is refined); lattice_cell(), or 0 where it is not known. The slope is that of arrival - device: a device whose
+    clock is fast by 1 ppm shows -1000 ns/s.
+    """
+    if len(at_s) < _FEWEST or poll_ns <= 0:
+        return None
+    base, middle = float(delay_ns.min()), 0.5 * float(at_s.min() + at_s.max())
+    away_s, delay = at_s - middle, delay_ns - base
+    grid = _grid(away_s * _SECOND_NS + delay, poll_ns)
+    bounds = _bounds(away_s, delay, grid, cell_ns) if grid else None
+    if grid is None or bounds is None:
+        return None
+    offset, slope, weight = posterior(bounds)
+    lines = np.column_stack([offset + base - slope * middle, slope, weight])
+    lost = bounds.lost_share(float(offset @ weight), float(slope @ weight))
+    blur = 1.25 * grid.spread / float(np.sqrt(len(bounds.top)))
+    low, mean, high = _interval(lines[:, 0], weight, blur)
+    left, steep, right = _interval(slope, weight, float(np.sqrt(12)) * blur / float(np.ptp(at_s)))
+    return Lattice(mean, low, high, steep, left, right, cell_ns or bounds.height, grid.period, lost, lines, blur)
+
+
+def _interval(value: FloatArray, weight: FloatArray, blur: float) -> tuple[float, float, float]:
+    """2.5 %, mean, 97.5 % of weighted values that are known to within a normal blur."""
+    order = np.argsort(value)
+    below = np.cumsum(weight[order]) - 0.5 * weight[order]
+    low, high = np.interp([0.025, 0.975], below, value[order]).tolist()
+    mean = float(value @ weight)
+    return mean - float(np.hypot(mean - low, 1.96 * blur)), mean, mean + float(np.hypot(high - mean, 1.96 * blur))
+
+
+def _bounds(at_s: FloatArray, delay: FloatArray, grid: _Grid, cell_ns: float) -> Bounds | None:
+    """What the chunks that came with a poll allow, one for each poll; None: too few of them."""
+    turn = (at_s * _SECOND_NS + delay - grid.start) / grid.period
+    number = np.rint(turn)
+    rest = (turn - number) * grid.period
+    on = np.abs(rest) <= max(_NEAR * grid.spread, _FINEST_NS)
+    if float(np.mean(on)) < _ON_GRID:
+        return None
+    late = np.maximum(rest - float(np.quantile(rest[on], 0.01)), 0.0)
+    step = common_step(np.diff(at_s) * _SECOND_NS)
+    first_s = _first_of_chunk(at_s, step)
+    begins = np.diff(number, prepend=-np.inf) != 0
+    ends = np.append(begins[1:], True)
+    first_s = first_s[np.maximum.accumulate(np.where(begins, np.arange(len(at_s)), 0))]
+    keep = on & ends
+    if int(keep.sum()) < _FEWEST:
+        return None
+    at_s, first_s, delay, late = at_s[keep], first_s[keep], delay[keep], late[keep]
+    return _bounds_between(at_s, first_s, delay, late, _height(step, grid.period, cell_ns), grid.period)
+
+
+def _bounds_between(
+    last_s: FloatArray, first_s: FloatArray, delay: FloatArray, late: FloatArray, height: float, period: float
+) -> Bounds:
+    """Bounds by the grid itself where its jitter is small, by the arrivals where the poll waits for a USB frame."""
+    poll = delay - late
+    sharp = float(np.quantile(late, 0.9)) < _SHARP_NS
+    if height < 0.999 * period:
+        if sharp:
+            return Bounds(last_s, poll, last_s, poll - height, height)
+        edge, tail = jitter_edge(_HOST_JITTER_NS), jitter_tail(_HOST_JITTER_NS)
+        return Bounds(last_s, delay, last_s, delay - height, height, edge, tail)
+    bottom = poll + (last_s - first_s) * _SECOND_NS - period
+    if sharp:
+        return Bounds(last_s, poll, first_s, bottom, period)
+    frame = float(np.quantile(late, 0.99))
+    return Bounds(last_s, delay, first_s, bottom, period, jitter_edge(_HOST_JITTER_NS), frame_edge(frame))
+
+
+def _first_of_chunk(last_s: FloatArray, step_ns: float) -> FloatArray:
+    """Device time of each chunk's first packet: one packet after the chunk before, unless too much is missing. (g,)"""
+    if not np.isfinite(step_ns):
+        return last_s
+    step_s = step_ns / _SECOND_NS
+    first = np.append(last_s[0], last_s[:-1] + step_s)
+    return np.where((last_s - first < _MOST_LOST * step_s) & (first < last_s), first, last_s)
+
+
+def _height(step: float, period: float, cell_ns: float) -> float:
+    """Polls or packets, whichever come faster; a link that brings as much with each poll may have packets of a cell."""
+    if abs(step / period - 1) < 1e-3 and 0 < cell_ns < 0.99 * period:
+        return cell_ns
+    return min(step, period)
+
+
+def _grid(host: FloatArray, poll_ns: float) -> _Grid | None:
+    """The grid on which arrivals lie: the phase of each few seconds, a line through those, and arrivals about it."""
+    span = float(np.ptp(host))
+    blocks = int(np.clip(min(span / (4 * _SECOND_NS), len(host) / 4), 1, 400))
+    block = np.minimum((blocks * (host - host.min()) / max(span, 1.0)).astype(np.int64), blocks - 1)
+    turns = np.exp(2j * np.pi * host / poll_ns)
+    total = np.bincount(block, turns.real, blocks) + 1j * np.bincount(block, turns.imag, blocks)
+    counts = np.bincount(block, minlength=blocks)
+    if float(np.abs(total).sum()) < _ON_GRID * len(host):
+        return None
+    keep = counts > 0
+    phase = np.unwrap(np.angle(total[keep])) / (2 * np.pi)
+    rate, level = _line(np.bincount(block, host, blocks)[keep] / counts[keep], phase)
+    period = poll_ns / (1 - rate * poll_ns)
+    start = level * period
+    for _ in range(4):
+        rest = host - start
+        number = np.rint(rest / period)
+        rest = rest - number * period
+        near = np.abs(rest - np.median(rest)) <= max(_NEAR * _spread(rest), _FINEST_NS)
+        more, shift = _line(number[near], rest[near])
+        period, start = period + more, start + shift
+    return _Grid(period, start, _spread(rest))
+
+
+def _spread(rest: FloatArray) -> float:
+    return 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+
+
+def _line(at: FloatArray, value: FloatArray) -> tuple[float, float]:
+    """Slope and level at 0 of the least-squares line; level where there is one point only."""
+    middle, level = float(at.mean()), float(value.mean())
+    away = at - middle
+    power = float(np.sum(away * away))
+    slope = float(np.sum(away * (value - level))) / power if power > 0 else 0.0
+    return slope, level - slope * middle

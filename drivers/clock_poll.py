@@ -1,0 +1,227 @@
+"""Does a link poll? The period of its BLE connection events or USB latency timer, from the phases of its arrivals.
+
+Arrivals on a polled link lie on a grid of the *host's* time, whatever the device's clock does; on any other link they
+follow the device's clock, each with its own delay. Both leave phases concentrated at some period, so a period counts
+as the link's only where arrivals keep to it better than delays keep to a line.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+
+import numpy as np
+
+from drivers.types import FloatArray, IntArray
+
+_SECOND_NS = 1e9
+_SHORTEST_NS, _LONGEST_NS = 0.9e6, 4.1e9
+"""From a USB frame to the longest connection interval that Bluetooth allows."""
+_BIN_NS = 0.125e6
+_MOST_BINS = 1 << 18
+_WANTED_CHUNKS = 320
+"""A spectrum is taken over so many chunks where there are so many: enough to tell a grid from chance."""
+_FEWEST_CHUNKS = 12
+_LEAST_ORDER, _SURE_ORDER, _SURENESS = 0.5, 0.97, 18.0
+"""Phase concentration to be believed: by chance it exceeds sqrt(18 / n) once in e^18 periods."""
+_AS_GOOD, _NEARLY = 1.25, 1e-3
+"""Periods that arrivals keep to nearly as well as to the best are it or its fractions: the longest counts."""
+_PROMINENT, _MOST_CANDIDATES = 0.75, 24
+"""Peaks of the spectrum that are looked at: so high against the highest, so many, longest periods first."""
+_STEADIER = 0.4
+"""Arrivals scatter about the link's grid by at most this share of what delays scatter about a line (variances)."""
+_MOST_SLOPE = 4e-4
+"""A device's clock is off by no more than 400 ppm, the host's included."""
+_LINK_CLOCK = 6e-5
+"""A radio's or bridge's clock agrees with the host's this far; most crystals of sensors do not."""
+_LONGEST_USB_NS, _FRAME_NS, _QUANTUM_NS = 16.5e6, 1e6, 1.25e6
+_PERIOD_TOLERANCE = 0.02
+_PATIENCE = 3
+"""So many of the longest periods are tried on all chunks where the first ones leave it open."""
+_MOST_POINTS = 1500
+_LEAST_WINDOW = 64
+
+
+def find_poll(arrival_ns: IntArray, device_ns: IntArray) -> float:
+    """Period of the link's polling in ns of host time; 0.0 where nothing polls. Arguments (n,), in order of arrival.
+
+    Needs 12 arrivals that are on the grid to within a twentieth of the period, or 80 with half of them on it.
+    Where every arrival brings the same number of samples, polling and packets of the device look alike: that counts as
+    polling only if the arrivals keep step with the host's clock to 60 ppm, scatter by less than a USB frame, and
+    the period is one that USB or Bluetooth knows.
+    """
+    at, last, _ = chunks(arrival_ns, device_ns)
+    if len(at) < _FEWEST_CHUNKS or at[-1] - at[0] < _FEWEST_CHUNKS * _SHORTEST_NS:
+        return 0.0
+    host, device = at - at[0], last - last[0]
+    window = _window(host)
+    poll, maybe = _polled(host[:window], device[:window])
+    if poll:
+        poll, order = _followed(host, poll, window)
+        return poll if order >= _LEAST_ORDER else 0.0
+    for poll in maybe[:_PATIENCE] if window < len(host) else []:
+        poll, order = _followed(host, poll, window)
+        if order >= _LEAST_ORDER and 1 - order < _STEADIER * (1 - _line_order(device, host - device, poll, window)):
+            return poll
+    return _alike(at, last, len(arrival_ns))
+
+
+def lattice_cell(arrival_ns: IntArray, device_ns: IntArray, poll_ns: float) -> float:
+    """Greatest common step of the poll and the device's packets, ns: how much of the clock batching hides for good.
+
+    Arguments as for find_poll(). The whole poll where every arrival brings the same, but a sample's period on a
+    link so fast that it must be a stream of bytes (USB). Periods that share no step of 0.1 ms or more count as
+    sharing one of 0.1 ms.
+    """
+    _, last, _ = chunks(arrival_ns, device_ns)
+    step = common_step(np.diff(last))
+    if abs(step / poll_ns - round(step / poll_ns)) < 1e-3:
+        sample = float(np.median(np.diff(device_ns)))
+        usb = poll_ns < _LONGEST_USB_NS and 0 < sample < 0.9 * poll_ns
+        step = sample if usb and round(step / poll_ns) == 1 else poll_ns
+    return _common(poll_ns, step)
+
+
+def chunks(arrival_ns: IntArray, device_ns: IntArray) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Arrival, device time of the last sample, and number of the first one of each run of equal arrivals, (g,) each.
+
+    Times count from the first sample: float64 then holds them exactly.
+    """
+    if not len(arrival_ns):
+        return np.empty(0), np.empty(0), np.empty(0, dtype=np.int64)
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(arrival_ns)) + 1])
+    last = np.maximum.reduceat(device_ns - device_ns[0], starts)
+    return (arrival_ns[starts] - arrival_ns[0]).astype(np.float64), last.astype(np.float64), starts
+
+
+def common_step(gap_ns: FloatArray) -> float:
+    """The step of which all gaps between a device's packets are multiples; infinite where there is none."""
+    gaps = gap_ns[gap_ns > _SHORTEST_NS / 4]
+    if not len(gaps):
+        return float("inf")
+    least = float(np.quantile(gaps, 0.01))
+    for parts in range(1, 9):
+        step = least / parts
+        for _ in range(3):
+            turns = np.maximum(np.rint(gaps / step), 1)
+            step = float(np.median(gaps / turns))
+        if float(np.mean(np.abs(gaps - turns * step) > _PERIOD_TOLERANCE * step)) < 0.02:
+            return step
+    return float("inf")
+
+
+def _common(first_ns: float, second_ns: float) -> float:
+    """Greatest common divisor of two periods that are known to about 100 ppm."""
+    if not np.isfinite(second_ns):
+        return _BIN_NS
+    high, low = max(first_ns, second_ns), min(first_ns, second_ns)
+    while low > 0.1e6:
+        rest = high - low * round(high / low)
+        high, low = low, abs(rest)
+    return high if low < 2e-4 * (first_ns + second_ns) else max(low, 0.1e6)
+
+
+def order_at(host_ns: FloatArray, periods_ns: FloatArray) -> FloatArray:
+    """Phase concentration of times at each period, 0 (anywhere) to 1 (all on one grid). (n,), (m,) -> (m,)"""
+    return np.asarray(np.abs(np.exp((2j * np.pi / periods_ns)[:, None] * host_ns).mean(axis=1)))
+
+
+def _window(host: FloatArray) -> int:
+    """So many chunks from the first: enough of them, but no longer than the spectrum can resolve."""
+    count = min(max(_LEAST_WINDOW, int(np.searchsorted(host, _MOST_BINS * _BIN_NS / 4))), len(host))
+    return max(count, min(_WANTED_CHUNKS, len(host)))
+
+
+def _polled(host: FloatArray, device: FloatArray) -> tuple[float, list[float]]:
+    """The longest period that arrivals keep to and delays do not explain, 0.0: none; those that delays do explain."""
+    floor = float(np.clip(np.sqrt(_SURENESS / len(host)), _LEAST_ORDER, _SURE_ORDER))
+    reach = 1 / float(host[-1])
+
+    def own(period: float, off: float) -> bool:
+        return off < _STEADIER * (1 - _line_order(device, host - device, period, len(host)))
+
+    peaks = [_peak(host, rough, reach * rough**2) for rough in _candidates(host, 0.8 * floor)]
+    peaks = [(period, 1 - order) for period, order in peaks if order >= floor and _SHORTEST_NS < period < _LONGEST_NS]
+    best = next((off for period, off in sorted(peaks, key=itemgetter(1)) if own(period, off)), None)
+    if best is None:
+        return 0.0, [period for period, _ in peaks]
+    near = (peak for peak in peaks if peak[1] <= _AS_GOOD * best + _NEARLY)
+    return next(period for period, off in near if own(period, off)), []
+
+
+def _candidates(host: FloatArray, floor: float) -> FloatArray:
+    """Periods at which the spectrum of the arrivals peaks, longest first."""
+    span = float(host[-1])
+    step = max(_BIN_NS, 1.01 * span / _MOST_BINS)
+    size = 1 << int(np.ceil(np.log2(2 * span / step + 2)))
+    train = np.bincount((host / step).astype(np.int64), minlength=size)[:size]
+    power = np.abs(np.fft.rfft(train.astype(np.float64))) / len(host)
+    low = max(3, int(np.ceil(2 * size * step / max(span, 1.0))), int(size * step / _LONGEST_NS))
+    high = min(int(size * step / _SHORTEST_NS), len(power) - 2)
+    if high <= low:
+        return np.empty(0)
+    here = power[low:high]
+    floor = max(floor, _PROMINENT * float(here.max()))
+    peak = (here >= floor) & (here >= power[low - 1 : high - 1]) & (here > power[low + 1 : high + 1])
+    return np.asarray(size * step / (np.flatnonzero(peak)[:_MOST_CANDIDATES] + low))
+
+
+def _peak(host: FloatArray, period: float, reach: float) -> tuple[float, float]:
+    """Where the concentration peaks within ``reach`` of a period, and how high."""
+    order = 0.0
+    for _ in range(3):
+        near = period + reach * np.linspace(-1, 1, 9)
+        orders = order_at(host, near)
+        best = int(np.argmax(orders))
+        period, order, reach = float(near[best]), float(orders[best]), reach / 4
+    return period, order
+
+
+def _followed(host: FloatArray, period: float, window: int) -> tuple[float, float]:
+    """The period and its concentration over all chunks: the window grows and the phase is followed."""
+    while True:
+        part = _thinned(host[:window])
+        period, order = _peak(part, period, 0.5 * period**2 / float(part[-1]))
+        if window >= len(host):
+            return period, order
+        window = min(2 * window, len(host))
+
+
+def _line_order(device: FloatArray, delay: FloatArray, period: float, window: int) -> float:
+    """Concentration of the delays about the best line through all: what jitter alone would leave of arrivals' order."""
+    slope, reach = 0.0, _MOST_SLOPE
+    while True:
+        away, part = _thinned(device[:window]) / period, _thinned(delay[:window])
+        turns = np.exp((2j * np.pi / period) * part)
+        trials = 2 * int(np.ceil(8 * reach * max(float(away[-1]), 1.0))) + 1
+        for _ in range(2):
+            near = slope + reach * np.linspace(-1, 1, max(trials, 9))
+            orders = np.abs((turns * np.exp((-2j * np.pi) * near[:, None] * away)).mean(axis=1))
+            slope, order = float(near[int(np.argmax(orders))]), float(orders.max())
+            reach, trials = 2 * reach / len(near), 9
+        if window >= len(device):
+            return order
+        window = min(2 * window, len(device))
+        reach = 0.5 / max(float(away[-1]), 1.0)
+
+
+def _thinned(value: FloatArray) -> FloatArray:
+    return value[:: len(value) // _MOST_POINTS + 1]
+
+
+def _alike(at: FloatArray, last: FloatArray, samples: int) -> float:
+    """The period of arrivals that bring the same number of samples each, if it is rather the link's; 0.0: it is not."""
+    if samples < 1.9 * len(at):
+        return 0.0
+    step = float(np.median(np.diff(last)))
+    if step <= 0 or float(np.mean(np.abs(np.diff(last) - step) > 0.1 * step)) > 0.2:
+        return 0.0
+    count = np.rint(last / step)
+    slope, level = np.polyfit(count, at, 1)
+    rest = at - level - slope * count
+    near = np.abs(rest - np.median(rest)) < _FRAME_NS
+    if float(np.mean(near)) < 0.8:
+        return 0.0
+    period = float(np.polyfit(count[near], at[near], 1)[0])
+    quantum = _FRAME_NS if period < _LONGEST_USB_NS else _QUANTUM_NS
+    known = any(abs(period / (q * max(round(period / q), 1)) - 1) < _LINK_CLOCK for q in {quantum, _QUANTUM_NS})
+    return period if known and _SHORTEST_NS < period < _LONGEST_NS else 0.0
