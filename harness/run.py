@@ -16,6 +16,7 @@ from typing import Any
 from drivers.clock import RealClock
 from drivers.rawlog import DiskError
 from harness.bench import Bench, Mode, open_bench, stream_specs
+from harness.connecting import HeardLink, told_to_sample_ns
 from harness.judge import judge
 from harness.recorder import Recorder
 from harness.recording import Recording
@@ -70,7 +71,7 @@ def run_rig(
         specs = {role: driver.streams for role, driver in bench.drivers.items()}
         recorder = Recorder(directory, rig, bench.clock, specs)
         for role, driver in bench.drivers.items():
-            driver.link = recorder.tap(role, driver.link)
+            driver.link = HeardLink(recorder.tap(role, driver.link))
         session = Session(
             rig, bench.clock, bench.inbox, bench.drivers, recorder, stage, on_progress,
             begin_ns=bench.start_ns, modelled_ns=round(rig.model.virtual_ms * 1e6), trouble=bench.trouble,
@@ -155,12 +156,24 @@ def _facts(session: Session, mode: Mode, stage: ModelStage) -> dict[str, Any]:
         "mode": str(mode),
         "connect_errors": session.connect_errors,
         "bytes": {name: role.bytes for name, role in session.roles.items()},
+        "connect": _connect_times(session),
         **stage.facts,
     }
     if mode is Mode.VIRTUAL:
         facts["assumed_model_ms"] = session.rig.model.virtual_ms
         facts["model_too_slow"] = stage.warm_p50_ms > session.rig.limits.get("latency", {}).get("max_ms", 100.0)
     return facts
+
+
+def _connect_times(session: Session) -> dict[str, dict[str, int]]:
+    """Of each role: when connecting began, when it was told to sample, and when its exchange was over."""
+    times = {}
+    for name, role in session.roles.items():
+        link = role.driver.link
+        told_ns = told_to_sample_ns(session.rig.sensors[name], link.said) if isinstance(link, HeardLink) else None
+        found = {"begun_ns": role.begun_ns, "told_ns": told_ns, "streaming_ns": role.streaming_ns}
+        times[name] = {key: at_ns for key, at_ns in found.items() if at_ns is not None}
+    return times
 
 
 def _stamp_errors(bench: Bench) -> dict[str, Any]:

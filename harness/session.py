@@ -79,6 +79,10 @@ class _Role:
     samples: int = 0
     problem: str = ""
     bytes: int = 0
+    begun_ns: int | None = None
+    """When connecting began."""
+    streaming_ns: int | None = None
+    """When its start-up exchange was over for the first time."""
 
 
 @dataclass
@@ -162,11 +166,12 @@ class Session:
         if isinstance(self.clock, VirtualClock):  # links plan their next portion ahead, so they must know it now
             self.clock.checkpoint_ns = (self.begin_ns or started_ns) + to_ns(self.rig.duration_s)
         for name, role in self.roles.items():
+            role.begun_ns = self.clock.now_ns()
             try:
                 role.driver.begin()
             except SensorError as error:
                 self.connect_errors[name] = f"{type(error).__name__}: {error}"
-        while not all(role.driver.streaming or name in self.connect_errors for name, role in self.roles.items()):
+        while not self._connected():
             if self.connect_errors or not self._going():
                 break
             got = self.inbox.get(self.clock.now_ns() + _TICK_NS)
@@ -177,6 +182,13 @@ class Session:
             self._tick(connecting=True)
             self._show(f"connecting, {(self.clock.now_ns() - started_ns) / 1e9:.0f} s")
         return not self.connect_errors and not self.interrupted
+
+    def _connected(self) -> bool:
+        """Every role streams, or has failed to."""
+        for role in self.roles.values():
+            if role.streaming_ns is None and role.driver.streaming:
+                role.streaming_ns = self.clock.now_ns()
+        return all(role.driver.streaming or name in self.connect_errors for name, role in self.roles.items())
 
     def _stream(self) -> None:
         start_ns = max(self.clock.now_ns(), self.begin_ns or 0)

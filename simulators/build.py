@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from drivers.clock import VirtualClock
+from drivers.clock import VirtualClock, to_ns
 from drivers.codec import Device
 from drivers.driver import Driver
 from drivers.errors import SettingError
@@ -67,12 +67,14 @@ def build(
         fault.check_fits(spec.sensor, device.streams)
     where = [Where(name, start_ns, draws.child(*label), truths.append) for label in _labels(faults)]
     clock = DeviceClock(**spec.clock)
+    slow: list[tuple[DeviceFault, Where]] = []
     resets: list[float] = []
     outages: list[tuple[float, float]] = []
     for fault, place in zip(faults, where, strict=True):
         if isinstance(fault, DeviceFault):
             clock = fault.warp(clock)
             resets += fault.counter_resets_s()
+            slow.append((fault, place))
             truths += fault.truths(place)
         elif isinstance(fault, LinkFault):
             outages += fault.outages_s()
@@ -82,6 +84,7 @@ def build(
     return SimulatedSensor(
         name, device, sources, clock, channels,
         start_ns=start_ns, boot_ns=boot_ns, counter_resets_s=resets, outages_s=_joined(outages), truths=truths,
+        start_delay_ns=lambda asked_ns: sum(_start_delay_ns(fault, place, asked_ns) for fault, place in slow),
     )  # fmt: skip
 
 
@@ -89,6 +92,15 @@ def _labels(faults: Sequence[Fault]) -> list[tuple[str, int]]:
     """Name and how many of that name came before, so that adding another fault changes no draw of this one."""
     names = [fault.NAME for fault in faults]
     return [(name, names[:n].count(name)) for n, name in enumerate(names)]
+
+
+def _start_delay_ns(fault: DeviceFault, where: Where, asked_ns: int) -> int:
+    """How much later than asked the device begins to sample; goes into the truth."""
+    seconds = fault.start_delay_s((asked_ns - where.start_ns) / 1e9)
+    delay_ns = to_ns(seconds)
+    if delay_ns:
+        where.log(fault.did(where, asked_ns, asked_ns + delay_ns, seconds=seconds))
+    return delay_ns
 
 
 def _joined(outages: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from drivers.types import FloatArray
+
+
+class Deviation(Protocol):
+    """A spell in which the oscillator runs off; the time that it gains stays."""
+
+    def excess_s(self, world_s: FloatArray) -> FloatArray:
+        """Oscillator seconds gained up to world seconds, same shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +25,28 @@ class Drift:
     ppm: float
     start_s: float
     stop_s: float
+
+    def excess_s(self, world_s: FloatArray) -> FloatArray:
+        """Grows with time."""
+        return np.asarray(self.ppm * 1e-6 * np.clip(world_s - self.start_s, 0, self.stop_s - self.start_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Wander:
+    """From start_s to stop_s of world time the drift grows by ``ppm_per_min``, and swings by +-``swing_ppm``."""
+
+    ppm_per_min: float
+    swing_ppm: float
+    period_s: float
+    start_s: float
+    stop_s: float
+
+    def excess_s(self, world_s: FloatArray) -> FloatArray:
+        """The integral of the drift: a parabola and a sine's."""
+        since = np.clip(world_s - self.start_s, 0, self.stop_s - self.start_s)
+        turn = 2 * math.pi / self.period_s
+        swung = self.swing_ppm * 1e-6 / turn * (1 - np.cos(turn * since))
+        return np.asarray(0.5 * self.ppm_per_min / 60 * 1e-6 * since**2 + swung)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +64,14 @@ class DeviceClock:
     offset_s: float = 0.0
     ppm: float = 0.0
     ppm_per_min: float = 0.0
-    drifts: tuple[Drift, ...] = ()
+    drifts: tuple[Deviation, ...] = ()
     steps: tuple[Step, ...] = ()
 
     def _excess(self, world_s: FloatArray) -> FloatArray:
         """Oscillator seconds beyond world seconds."""
         excess = self.ppm * 1e-6 * world_s + 0.5 * self.ppm_per_min / 60 * 1e-6 * world_s**2
         for drift in self.drifts:
-            excess = excess + drift.ppm * 1e-6 * np.clip(world_s - drift.start_s, 0, drift.stop_s - drift.start_s)
+            excess = excess + drift.excess_s(world_s)
         return np.asarray(excess)
 
     def phase(self, world_s: FloatArray) -> FloatArray:

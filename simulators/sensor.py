@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -83,6 +83,7 @@ class SimulatedSensor:
         counter_resets_s: Sequence[float] = (),
         outages_s: Sequence[tuple[float, float]] = (),
         truths: list[Truth] | None = None,
+        start_delay_ns: Callable[[int], int] = lambda asked_ns: 0,
     ) -> None:
         self.name, self.device, self.clock = name, device, clock
         self.description = f"simulated {name}"
@@ -95,6 +96,7 @@ class SimulatedSensor:
         self._link_events = [ns for outage in self._outages_ns for ns in outage]
         self._done_ns = boot_ns - 1
         self._out: list[LinkDown | LinkUp] = []
+        self._start_delay_ns = start_delay_ns
         self._anchor()
 
     def _host_ns(self, world_s: float) -> int:
@@ -105,12 +107,14 @@ class SimulatedSensor:
         return (host_ns - self._start_ns) / _NS
 
     def _anchor(self) -> None:
-        """Streaming begins: sample 0 of every stream is taken at the next nanosecond."""
-        begin_s = self._world_s(self._done_ns + 1)
+        """Streaming begins: sample 0 of every stream is taken in the next nanosecond, or later if it starts slowly."""
+        asked_ns = self._done_ns + 1
+        self._begin_ns = asked_ns + (self._start_delay_ns(asked_ns) if self.device.streaming else 0)
+        begin_s = self._world_s(self._begin_ns)
         self._phase0 = float(self.clock.phase(np.array([begin_s]))[0])
         self._taken = [0] * len(self._sources)
         self._base = [source.next_index for source in self._sources]
-        self._events_from_ns = self._done_ns + 1
+        self._events_from_ns = self._begin_ns
 
     @property
     def truths(self) -> list[Truth]:
@@ -177,7 +181,7 @@ class SimulatedSensor:
             stop_ns = until_ns
             for event_ns in (*self._link_events[:1], *self._resets_ns[:1]):
                 stop_ns = min(stop_ns, event_ns)
-            if self.device.streaming and self.plugged(self._done_ns + 1):
+            if self.device.streaming and stop_ns >= self._begin_ns and self.plugged(self._done_ns + 1):
                 self._sample(stop_ns)
             self._done_ns = stop_ns
             if self._resets_ns and self._resets_ns[0] == stop_ns:

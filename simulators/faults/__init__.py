@@ -219,6 +219,10 @@ class DeviceFault(Fault):
         """World seconds at which the frame counter falls back to its start."""
         return ()
 
+    def start_delay_s(self, asked_s: float) -> float:
+        """How much later the device begins to sample than it was asked to at world second ``asked_s``."""
+        return 0.0
+
     def truths(self, where: Where) -> list[Truth]:
         """What it does, known before it happens."""
         raise NotImplementedError

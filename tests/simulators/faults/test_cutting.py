@@ -17,6 +17,7 @@ EXTREME = {
     "garbage": {"per_min": 2000},
     "stall": {"every_s": 0.3, "drain_baud": 60000},
     "jitter": {"distribution": "exponential"},
+    "delay": {"ms": 900, "growth_ms_per_s": 500},
     "lead_off": {"reads": "noise"},
 }
 RATE_HZ = 130.0
@@ -108,7 +109,7 @@ def test_frames_outside_start_and_stop_are_untouched(run_batches, frames, start_
         del asked["drain_baud"]
     out, truth = run_batches(asked, batch)
     # behind a delayed chunk, order holds the next ones up for a while
-    late_ns = {"jitter": 2_000_000_000}.get(name, 0)
+    late_ns = {"jitter": 2_000_000_000, "delay": 2_000_000_000}.get(name, 0)
     before, after = start_ns + 1_000_000_000, start_ns + 3_000_000_000 + late_ns
     want = list(batch.chunks())
     assert [c for c in out if c[1] < before] == [c for c in want if c[1] < before]

@@ -10,7 +10,7 @@ from drivers.types import KINDS, StreamSpec
 from simulators.faults import ByteFault, DeviceFault, FrameFault, LinkFault, SampleFault
 from simulators.faults.registry import fault_names, load_fault, make_fault
 
-CHECKS = {"latency", "sync", "quality", "delivery", "rate", "connect"}
+CHECKS = {"latency", "sync", "quality", "delivery", "rate", "connect", "age"}
 LAYERS = {"samples": SampleFault, "frames": FrameFault, "bytes": ByteFault, "device": DeviceFault, "link": LinkFault}
 
 
@@ -18,7 +18,7 @@ def test_all_the_faults_of_the_field_are_there():
     assert set(fault_names()) >= {
         "baseline_wander", "mains_hum", "emg", "motion", "electrode_pop", "lead_off", "flatline", "clipping",
         "low_perfusion", "quantisation", "dropout", "duplicate", "reorder", "truncate", "jitter", "stall", "bit_flip",
-        "garbage", "clock_drift", "clock_step", "counter_reset", "unplug",
+        "garbage", "clock_drift", "clock_step", "clock_wander", "counter_reset", "delay", "slow_start", "unplug",
     }  # fmt: skip
     assert not {name for name in fault_names() if name.startswith("_") or name == "registry"}
 

@@ -1,0 +1,178 @@
+"""How old data are when they arrive, whether that grows, and how long a link stood still.
+
+Delays count from the line of a stream's clock (harness.clocks): the earliest arrivals have none. What the link
+delays every sample alike is the part that one-way data cannot see; causality bounds it for a sensor that samples on
+command, since its first sample was not taken before the command was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from drivers.types import FloatArray, IntArray
+from harness.clocks import Line, Span, StreamClock, floors, line_of
+from harness.recording import Recording, StreamData
+
+_MINUTE_MS = 60_000.0
+_FEWEST_BLOCKS = 6
+_MOST_BLOCKS = 64
+_PARTS = (1, 2, 4)
+"""Growth is looked for over the whole span, and over halves and quarters of it that overlap."""
+_SEVERAL = 1.5
+"""Intervals of parts are wider by so much: there are a dozen of them, and the steepest counts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Delays:
+    """Delays of one stream's samples above its clock's line, in order of arrival."""
+
+    arrival_ns: IntArray
+    delay_ns: FloatArray
+    """(n,)"""
+    below_ns: float
+    """All of them may be so much longer (95 %): what batching hides, and how well the clock is known."""
+    above_ns: float
+    """Or so much shorter."""
+    first_ns: float | None
+    """What the first sample of a run without restart was delayed by; None after restarts."""
+
+
+def delays_of(clock: StreamClock, most_ppm: float) -> Delays:
+    """Over all spans; the uncertainty is the largest of any span that counts (a tenth of the samples)."""
+    lines: list[tuple[Span, Line]] = [(span, line_of(clock, span, most_ppm)) for span in clock.spans]
+    parts = [clock.arrival_ns[span.part] - line.taken_ns for span, line in lines]
+    counted = [line for span, line in lines if 10 * (span.stop - span.start) >= len(clock.arrival_ns)]
+    return Delays(
+        clock.arrival_ns,
+        np.concatenate([np.empty(0), *parts]),
+        max((line.below_ns for line in counted), default=0.0),
+        max((line.above_ns for line in counted), default=0.0),
+        float(parts[0][0]) if len(parts) == 1 and len(parts[0]) else None,
+    )
+
+
+def constant_bound_ns(recording: Recording, stream: StreamData, delays: Delays) -> float | None:
+    """The most that the link can delay every sample beyond what shows; None where nothing bounds it."""
+    told_ns = recording.meta.get("connect", {}).get(stream.role, {}).get("told_ns")
+    if told_ns is None or delays.first_ns is None:
+        return None
+    return max(0.0, float(stream.arrival_ns[0] - told_ns) - delays.first_ns)
+
+
+# --- growth -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How fast a delay grows, ms per minute, with a 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    from_ns: int
+    """Arrivals between which it was seen."""
+    to_ns: int
+
+
+def growth_of(clock: StreamClock) -> tuple[Growth, Growth] | None:
+    """Growth over the longest stretch that one line fits, and where it shows most; None where all is too short.
+
+    The first is what the clock's fit says: a clock that runs slow looks like a delay that grows. The second is looked
+    for in the longest span and in parts of it, and shows in a part if it does in each half of it: a delay that steps
+    once does not grow.
+    """
+    span = max(clock.spans, key=lambda span: span.stop - span.start, default=None)
+    if span is None:
+        return None
+    arrival_ns, device_ns = clock.arrival_ns[span.part], clock.device_ns[span.part]
+    delay_ns = (arrival_ns - device_ns).astype(np.float64)
+    at_ns, floor_ns = floors(arrival_ns, delay_ns - delay_ns[0])
+    cell_ns = max(fit.cell_ns for fit in span.fits)
+    if len(at_ns) < _FEWEST_BLOCKS:
+        return None
+    found = [
+        _growth(at_ns[part], floor_ns[part], cell_ns, 1.0 if count == 1 else _SEVERAL)
+        for count in _PARTS
+        for part in _parts(len(at_ns), count)
+    ]
+    fit = max(span.fits, key=lambda fit: fit.n)
+    value, low, high = (-_MINUTE_MS * 1e-6 * ppm for ppm in (fit.drift_ppm, fit.drift_high_ppm, fit.drift_low_ppm))
+    ends = clock.arrival_ns[[fit.start, fit.start + fit.n - 1]].tolist()
+    return Growth(value, low, high, *ends), max(found, key=lambda growth: growth.low)
+
+
+def _parts(count: int, parts: int) -> list[slice]:
+    length = count // parts
+    if parts > 1 and length < 2 * _FEWEST_BLOCKS:
+        return []
+    return [slice(begin, begin + length) for begin in range(0, count - length + 1, max(length // 2, 1))]
+
+
+def _growth(at_ns: IntArray, floor_ns: FloatArray, cell_ns: float, widen: float) -> Growth:
+    """By lines through the whole part and through both its halves; the low end is the lowest of the three."""
+    at_s = (at_ns - at_ns[0]) / 1e9
+    middle = len(at_s) // 2
+    slope, half = _slope(at_s, floor_ns, cell_ns)
+    halves = [_slope(at_s[part], floor_ns[part], cell_ns) for part in (slice(middle), slice(middle, None))]
+    lows = [each - widen * error for each, error in ((slope, half), *halves)]
+    low, high = min(lows), slope + widen * half
+    scale = _MINUTE_MS * 1e-9
+    return Growth(scale * slope, scale * low, scale * high, int(at_ns[0]), int(at_ns[-1]))
+
+
+def _slope(at_s: FloatArray, floor_ns: FloatArray, cell_ns: float) -> tuple[float, float]:
+    """ns per s of a robust line through floors (b,), and half its 95 % interval; what batching hides included."""
+    at_s, floor_ns = _pooled(at_s, floor_ns)
+    count = len(at_s)
+    span_s = float(at_s[-1] - at_s[0]) if count else 0.0
+    if count < 3 or not span_s:
+        return 0.0, float("inf")
+    first, second = np.triu_indices(count, 1)
+    slope = float(np.median((floor_ns[second] - floor_ns[first]) / (at_s[second] - at_s[first])))
+    rest = floor_ns - slope * at_s
+    rest = rest - np.median(rest)
+    scatter = max(1.4826 * float(np.median(np.abs(rest))), float(np.sqrt(np.mean(rest**2))) / 2)
+    error = scatter / float(np.sqrt(np.sum((at_s - at_s.mean()) ** 2)))
+    return slope, 1.4 * (1.96 + 8 / count) * error + (cell_ns + _STEADY_NS) / span_s
+
+
+_STEADY_NS = 250_000.0
+"""A link's least delay may move by so much in a run: a line of text grows by a byte or two with its numbers."""
+
+
+def _pooled(at_s: FloatArray, floor_ns: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """At most _MOST_BLOCKS floors, each the lowest of several in a row, at its own time."""
+    several = -(-len(at_s) // _MOST_BLOCKS)
+    if several == 1:
+        return at_s, floor_ns
+    whole = len(at_s) // several * several
+    table = floor_ns[:whole].reshape(-1, several)
+    lowest = table.argmin(axis=1)
+    rows = np.arange(len(table))
+    return at_s[:whole].reshape(-1, several)[rows, lowest], table[rows, lowest]
+
+
+# --- stalls -----------------------------------------------------------------------------------
+
+
+def longest_stall(clock: StreamClock, delays: Delays) -> tuple[float, int]:
+    """The longest time in ms for which nothing came although samples went on, and the arrival that ended it.
+
+    Counted from what is usual between two arrivals. It takes both a silence and, right after it, samples that were
+    held back so long: after an outage, in which samples are lost, the next one is fresh. Over restarts nothing is said.
+    """
+    longest, ended_ns = 0.0, 0
+    for span in clock.spans:
+        arrival_ns, delay_ns = delays.arrival_ns[span.part], delays.delay_ns[span.part]
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(arrival_ns)) + 1])
+        if len(starts) < 3:
+            continue
+        silent = np.diff(arrival_ns[starts]).astype(np.float64)
+        held = np.maximum.reduceat(delay_ns, starts)
+        over = np.minimum(silent - np.median(silent), held[1:] - np.quantile(held, 0.05))
+        worst = int(over.argmax())
+        if over[worst] > longest:
+            longest, ended_ns = float(over[worst]), int(arrival_ns[starts[worst + 1]])
+    return longest / 1e6, ended_ns

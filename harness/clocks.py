@@ -1,0 +1,186 @@
+"""Each stream's device clock against the host's, found once per recording: fits, what breaks them, the common line.
+
+A jump of (arrival - device time) is either the device's clock or the link's delay, and the difference decides which
+verdict it belongs to. One-way data do tell the two apart where samples are regular: a clock that jumps leaves a jump
+between the device times of two samples that came evenly, a delay that jumps leaves the device times even.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from drivers.clock_fit import ClockFit, fit_clock
+from drivers.clock_steps import find_steps
+from drivers.timebase import arrivals_tell
+from drivers.types import FloatArray, IntArray
+from harness.recording import StreamData
+
+CRYSTAL_PPM = 1000.0
+"""No crystal and no ceramic resonator is further off: what is, is a delay that grows, or a wrong rate."""
+_USUAL_PPM = 100.0
+"""Where nothing is known of a crystal yet."""
+_SECOND_NS = 1_000_000_000
+_NEAR_NS = 1_500_000_000
+"""A step is placed to so much of arrival time."""
+_SMALLEST_MS = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Samples start..stop within one segment in which the device's clock did not jump."""
+
+    start: int
+    stop: int
+    fits: tuple[ClockFit, ...]
+    """One per stretch between jumps of the link's delay, in order."""
+
+    @property
+    def part(self) -> slice:
+        """The samples."""
+        return slice(self.start, self.stop)
+
+
+@dataclass(frozen=True, eq=False)
+class StreamClock:
+    """One stream's clock over a recording."""
+
+    device_ns: IntArray
+    """(n,) device time, or sample number times the nominal period."""
+    arrival_ns: IntArray
+    spans: tuple[Span, ...]
+
+    @property
+    def fits(self) -> list[ClockFit]:
+        """All of them, in order."""
+        return [fit for span in self.spans for fit in span.fits]
+
+    @property
+    def main(self) -> ClockFit | None:
+        """The fit with the most samples."""
+        return max(self.fits, key=lambda fit: fit.n, default=None)
+
+
+_CLOCKS: WeakKeyDictionary[StreamData, StreamClock] = WeakKeyDictionary()
+"""Gone with the recording that the stream belongs to."""
+
+
+def grid_ns(stream: StreamData) -> IntArray:
+    """Time of each sample by the device, (n,): its clock where it has one, else its sample number.
+
+    Where nothing counts, samples that come further apart than a link delays them are counted by their arrivals.
+    """
+    if stream.device_ns is not None:
+        return stream.device_ns
+    period_ns = 1e9 / (stream.spec.rate_hz or 1.0)
+    if arrivals_tell(stream.spec) and len(stream.arrival_ns):
+        steps = np.rint(np.diff(stream.arrival_ns, prepend=stream.arrival_ns[0]) / period_ns)
+        return np.asarray(np.rint(np.cumsum(steps) * period_ns), dtype=np.int64)
+    return np.asarray(np.rint(stream.index * period_ns), dtype=np.int64)
+
+
+def clock_of(stream: StreamData) -> StreamClock:
+    """The clock of a stream with a rate; worked out once for each StreamData."""
+    found = _CLOCKS.get(stream)
+    if found is None:
+        device_ns = grid_ns(stream)
+        found = StreamClock(device_ns, stream.arrival_ns, tuple(_spans(stream, device_ns)))
+        _CLOCKS[stream] = found
+    return found
+
+
+def _spans(stream: StreamData, device_ns: IntArray) -> list[Span]:
+    if not len(device_ns):
+        return []
+    arrival_ns, period_ns = stream.arrival_ns, 1e9 / (stream.spec.rate_hz or 1.0)
+    cuts = np.zeros(len(device_ns), dtype=np.int64)
+    cuts[1:] = np.diff(stream.segment) != 0
+    begins = set(np.flatnonzero(cuts).tolist())
+    for step in find_steps(device_ns, arrival_ns, stream.segment, smallest_ms=_SMALLEST_MS):
+        cuts[step.index] = 1
+    groups: list[list[ClockFit]] = []
+    for fit in fit_clock(device_ns, arrival_ns, np.cumsum(cuts)):
+        same = groups and fit.start not in begins
+        if same and jumped(device_ns, arrival_ns, fit.start, period_ns) == "delay":
+            groups[-1].append(fit)
+        else:
+            groups.append([fit])
+    return [Span(group[0].start, group[-1].start + group[-1].n, tuple(group)) for group in groups]
+
+
+def jumped(device_ns: IntArray, arrival_ns: IntArray, at: int, period_ns: float) -> str:
+    """What a time base that breaks near sample ``at`` of one segment shows: ``clock`` or ``delay``.
+
+    (n,) each, in order of arrival. A loss moves device time and arrival alike and is neither.
+    """
+    first = max(int(np.searchsorted(arrival_ns, arrival_ns[at] - _NEAR_NS)), 0)
+    stop = int(np.searchsorted(arrival_ns, arrival_ns[at] + _NEAR_NS, side="right"))
+    before, after = slice(first, at), slice(at, stop)
+    size = float((arrival_ns[before] - device_ns[before]).min() - (arrival_ns[after] - device_ns[after]).min())
+    steps = np.diff(device_ns[first:stop])
+    excess = np.sign(size) * (steps - period_ns)
+    against = np.sign(size) * (steps - np.diff(arrival_ns[first:stop]))
+    return "clock" if np.any((excess >= abs(size) / 2) & (against >= abs(size) / 2)) and size else "delay"
+
+
+# --- the line ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Host time at which the samples of a span were taken, but for what the link delays every sample alike."""
+
+    taken_ns: FloatArray
+    """(m,) of the span's samples."""
+    below_ns: float
+    """They may have been taken so much earlier (95 %): what batching hides, and how well the fit is known."""
+    above_ns: float
+
+
+def line_of(clock: StreamClock, span: Span, most_ppm: float = CRYSTAL_PPM) -> Line:
+    """The line that the least delayed stretch of a span gives to all of it.
+
+    A stretch whose drift no crystal has (beyond ``most_ppm``) is taken for a delay that grows or shrinks.
+    """
+    plausible = [fit for fit in span.fits if abs(fit.drift_ppm) <= most_ppm]
+    device_ns = clock.device_ns[span.part]
+    if len(span.fits) == len(plausible) == 1:
+        (fit,) = plausible
+        return Line(fit.host_ns(device_ns), fit.offset_ns - fit.offset_low_ns, fit.offset_high_ns - fit.offset_ns)
+    best = min(plausible, key=lambda fit: fit.drift_high_ppm - fit.drift_low_ppm, default=None)
+    if best is None or best.drift_high_ppm - best.drift_low_ppm > 2 * most_ppm:
+        slope, unsure = 0.0, _USUAL_PPM * 1e-6
+    else:
+        slope, unsure = best.slope, (best.drift_high_ppm - best.drift_low_ppm) / 2 * 1e-6
+    reference_ns = (int(device_ns.min()) + int(device_ns.max())) // 2
+    offsets = [_offset(clock, fit, slope, reference_ns, fit in plausible) for fit in span.fits]
+    offset_ns, below_ns, above_ns = min(offsets)
+    reach_ns = unsure * float(np.ptp(device_ns)) / 2
+    return Line(device_ns + offset_ns + slope * (device_ns - reference_ns), below_ns + reach_ns, above_ns + reach_ns)
+
+
+def _offset(
+    clock: StreamClock, fit: ClockFit, slope: float, reference_ns: int, plausible: bool
+) -> tuple[float, float, float]:
+    """(host - device) at the reference by one stretch, and how much lower and higher it may be."""
+    if plausible:
+        offset = fit.offset_ns + slope * (reference_ns - fit.reference_ns)
+        return offset, fit.offset_ns - fit.offset_low_ns, fit.offset_high_ns - fit.offset_ns
+    part = slice(fit.start, fit.start + fit.n)
+    device_ns, arrival_ns = clock.device_ns[part], clock.arrival_ns[part]
+    _, floor_ns = floors(arrival_ns, arrival_ns - device_ns - slope * (device_ns - reference_ns))
+    return float(floor_ns.min()), fit.cell_ns, 0.0
+
+
+def floors(arrival_ns: IntArray, delay_ns: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Arrival of the first sample and floor of the delays of each second that has samples, (b,) each.
+
+    Arguments (n,), in order of arrival. The floor is the second smallest delay where there are four or more: one
+    damaged time stamp is no floor.
+    """
+    block = (arrival_ns - arrival_ns[0]) // _SECOND_NS
+    _, starts, counts = np.unique(block, return_index=True, return_counts=True)
+    ordered = delay_ns[np.lexsort((delay_ns, block))]
+    return arrival_ns[starts], np.asarray(ordered[starts + (counts >= 4)], dtype=np.float64)
