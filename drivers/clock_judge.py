@@ -1,0 +1,276 @@
+"""Which estimator suits a stretch of arrivals, and its answer as a ClockFit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+from drivers.clock_blocks import Blocks
+from drivers.clock_centre import centre, jitters
+from drivers.clock_fit import ClockFit, drift_of
+from drivers.clock_floor import floor_line
+from drivers.clock_lattice import fit_lattice
+from drivers.clock_line import NODES, ClockLine, basis, weighted_quantiles
+from drivers.types import FloatArray
+
+_SECOND_NS = 1_000_000_000
+_PARTS = 24
+"""A stretch is cut into so many parts where it is asked whether a line suffices."""
+_BENT = 4.0
+"""So many standard errors from 0 a curve is believed."""
+_SHORTEST_BENT_S = 20.0
+_TOGETHER, _STRAIGHT = 1.9, 0.1
+"""Samples per arrival, and share of the cell that delays scatter by, from which on a link may poll."""
+_MOST_SLOPE = 350e3
+"""ns/s: the lattice knows crystals, no wrong sampling rates."""
+_FEWEST = 5
+"""Chunks from which on a drift is stated."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """All that is kept of a stretch. Delays are arrival - device, device times are in s; each less a constant."""
+
+    blocks: Blocks
+    at_s: FloatArray
+    """(g,) device time of the last sample of each chunk kept as it is."""
+    delay_ns: FloatArray
+    low_ns: int
+    high_ns: int
+    """Device times of the stretch's ends."""
+    arrivals: int
+    n: int
+    poll_ns: float
+    """Period of the link's polls; 0: none seen."""
+    cell_ns: float
+    """What that batching hides; as the caller says where no poll is seen."""
+    told_cell_ns: float
+    spacing_ns: float
+    """Between samples."""
+
+
+def judge(evidence: Evidence, segment: int, start: int, device0_ns: int, base_ns: int) -> ClockFit:
+    """The fit of a stretch whose first sample is number ``start``. Constants: device times count from ``device0_ns``,
+    delays from ``base_ns``."""
+    middle_ns = (evidence.low_ns + evidence.high_ns) // 2
+    half_s = (evidence.high_ns - evidence.low_ns) / 2 / _SECOND_NS
+    blocks = evidence.blocks.shifted(-middle_ns / _SECOND_NS)
+    kind, line, cell = _line(replace(evidence, blocks=blocks, at_s=evidence.at_s - middle_ns / _SECOND_NS), half_s)
+    rest = blocks.level_ns - _at(line, blocks.at_s)[:, None]
+    jitter = _jitter(rest, blocks.weight)
+    curve = line.curve[1] * half_s**2 / 3
+    offset = line.offset_ns - curve + base_ns
+    low, high = line.band_ns
+    drifts = [drift_of(value / _SECOND_NS) for value in line.slope]
+    changes = [-value * 120 / 1e3 for value in line.curve]
+    return ClockFit(
+        segment, start, evidence.n, evidence.arrivals, device0_ns + middle_ns,
+        offset, offset + float(low[len(low) // 2]), offset + float(high[len(high) // 2]),
+        drifts[1], drifts[2], drifts[0], jitter[1], cell, _delays(blocks, rest, line), 2 * half_s,
+        jitter[0], jitter[2], changes[1], changes[2], changes[0], kind,
+        tuple(zip(low.tolist(), high.tolist(), strict=True)),
+    )  # fmt: skip
+
+
+def _line(evidence: Evidence, half_s: float) -> tuple[str, ClockLine, float]:
+    """Kind, line and cell."""
+    blocks, cell = evidence.blocks, evidence.cell_ns
+    if evidence.arrivals < _FEWEST or not half_s:
+        return "floor", _unknown(blocks, half_s, cell), cell
+    if evidence.poll_ns and _may_poll(evidence, half_s):
+        lattice = fit_lattice(evidence.at_s, evidence.delay_ns, evidence.poll_ns, cell)
+        if lattice is not None:
+            edges = np.array([lattice.offset_at(float(at)) for at in NODES * half_s])
+            offset = lattice.offset_ns
+            slope = lattice.slope_ns_per_s
+            middle = offset + slope * NODES * half_s
+            line = ClockLine(
+                half_s, offset, (lattice.slope_low_ns_per_s, slope, lattice.slope_high_ns_per_s),
+                (-np.inf, 0.0, np.inf), (edges[:, 0] - middle, edges[:, 2] - middle),
+            )  # fmt: skip
+            return "lattice", line, lattice.cell_ns
+    cell = evidence.told_cell_ns
+    bend = _bend(blocks, half_s)
+    order = 2 if bend is not None and bend[1] and not cell else 1
+    if not cell and jitters(blocks, half_s):
+        found = centre(blocks, half_s, order, symmetric=True)
+        if found is not None:
+            line = _with_bend(found.line(), bend, order)
+            return "centre", line, 0.0
+    every = centre(blocks, half_s, order, symmetric=False)
+    floor = floor_line(blocks, half_s, order, every.bulk() if every is not None and not cell else None)
+    if floor is None:
+        return "floor", _unknown(blocks, half_s, cell), cell
+    floor = _wandering(_with_bend(floor, bend, order), blocks)
+    cell = cell or _unseen_cell(evidence, floor)
+    return "floor", _strip(floor, blocks, cell) if cell else floor, cell
+
+
+def _may_poll(evidence: Evidence, half_s: float) -> bool:
+    """Delays that keep to one line do not wait for polls, and a sampling rate that is far off fits no lattice."""
+    every = centre(evidence.blocks, half_s, 1, symmetric=True)
+    if every is None:
+        return True
+    sigma = _jitter(
+        evidence.blocks.level_ns - _at(every.line(), evidence.blocks.at_s)[:, None], evidence.blocks.weight
+    )[1]
+    if evidence.n < _TOGETHER * evidence.arrivals and sigma < _STRAIGHT * evidence.cell_ns:
+        return False
+    return abs(float(every.theta[1])) - 4 * float(np.sqrt(every.covariance[1, 1])) < _MOST_SLOPE * half_s
+
+
+def _unknown(blocks: Blocks, half_s: float, cell: float) -> ClockLine:
+    """Too few arrivals for a drift: the offset is at most the earliest one's, and how much less nobody knows."""
+    low = blocks.low_ns[np.isfinite(blocks.low_ns)]
+    lowest, spread = float(low.min()), float(np.ptp(low)) + cell
+    here = NODES == 0 if half_s else np.ones(len(NODES), dtype=bool)
+    ends = np.where(here, spread + 1.0, np.inf)
+    wide = (-np.inf, 0.0, np.inf)
+    return ClockLine(half_s, lowest, wide, wide, (-ends, ends))
+
+
+def _bend(blocks: Blocks, half_s: float) -> tuple[tuple[float, float, float], bool] | None:
+    """Curve (low end, estimate, high end, ns/s^2) by all delays or the earliest, whichever are surer, and whether it
+    is believed. None: too little to say."""
+    found: list[tuple[float, float, float]] = []
+    bulk = centre(blocks, half_s, 2, symmetric=False)
+    if bulk is not None:
+        found.append((float(bulk.theta[2]), float(np.sqrt(bulk.covariance[2, 2])), bulk.dof))
+    low = _low_bend(blocks, half_s)
+    if low is not None:
+        found.append(low)
+    if not found or half_s <= 0:
+        return None
+    curve, error, dof = min(found, key=lambda item: item[1] * float(special.stdtrit(item[2], 0.975)))
+    reach = error * float(special.stdtrit(dof, 0.975))
+    sure = float(special.stdtrit(dof, float(special.ndtr(_BENT))))
+    ends = ((curve - reach) / half_s**2, curve / half_s**2, (curve + reach) / half_s**2)
+    return ends, abs(curve) > sure * error and 2 * half_s >= _SHORTEST_BENT_S
+
+
+def _low_bend(blocks: Blocks, half_s: float) -> tuple[float, float, float] | None:
+    """Curve of the parts' earliest arrivals, its standard error (ns per half span squared), degrees of freedom."""
+    at, low = _part_floors(blocks, half_s)
+    if len(at) < 7:
+        return None
+    phi = basis(at, 2)
+    theta, *_ = np.linalg.lstsq(phi, low, rcond=None)
+    for _ in range(4):
+        rest = low - phi @ theta
+        off = np.abs(rest - np.median(rest))
+        scale = max(2.2 * float(np.median(off)), 1.0)
+        weight = scale / np.maximum(off, scale)
+        theta = np.linalg.solve((phi * weight[:, None]).T @ phi, phi.T @ (weight * low))
+    power = float(weight @ (low - phi @ theta) ** 2)
+    dof = float(weight.sum()) - 3
+    if dof < 2:
+        return None
+    error = np.sqrt(power / dof * np.linalg.inv((phi * weight[:, None]).T @ phi)[2, 2])
+    return float(theta[2]), max(float(error), 1.0), dof
+
+
+def _part_floors(blocks: Blocks, half_s: float) -> tuple[FloatArray, FloatArray]:
+    """Time (in half spans) and delay of the earliest arrival of each of up to 24 parts."""
+    count = min(_PARTS, len(blocks))
+    at, low = blocks.low_at_s[:, 0] / half_s, blocks.lowest()
+    part = np.minimum((blocks.at_s / half_s + 1) / 2 * count, count - 1).astype(np.int64)
+    tilt = float(np.median(np.diff(low) / np.maximum(np.diff(at), 1e-9))) if len(at) > 1 else 0.0
+    order = np.lexsort((low - tilt * at, part))
+    lowest = order[np.flatnonzero(np.diff(part[order], prepend=-1))]
+    return at[lowest], low[lowest]
+
+
+def _with_bend(line: ClockLine, bend: tuple[tuple[float, float, float], bool] | None, order: int) -> ClockLine:
+    """A straight line with what is known of the curve it lacks."""
+    if order == 2:
+        return line
+    if bend is None:
+        return replace(line, curve=(-np.inf, 0.0, np.inf))
+    return replace(line, curve=(min(bend[0][0], 0.0), 0.0, max(bend[0][2], 0.0)))
+
+
+def _wandering(line: ClockLine, blocks: Blocks) -> ClockLine:
+    """Where the floor moves slowly by itself (a line of text that grows with its numbers), the intervals tell."""
+    at, low = _part_floors(blocks, line.half_s)
+    rest = low - _at(line, at * line.half_s)
+    if len(rest) < 8:
+        return line
+    rest = rest - rest.mean()
+    power, steps = float(rest @ rest), float(np.sum(np.diff(rest) ** 2)) / 2
+    if power < 1e2 * len(rest) or steps / power > 1 - 3 / np.sqrt(len(rest)):
+        return line
+    moved = 2 * float(np.sqrt((power - steps) / len(rest)))
+    more = 2 * moved / line.half_s
+    low_end, slope, high_end = line.slope
+    return replace(
+        line,
+        slope=(slope - float(np.hypot(slope - low_end, more)), slope, slope + float(np.hypot(high_end - slope, more))),
+        band_ns=(-np.hypot(line.band_ns[0], moved), np.hypot(line.band_ns[1], moved)),
+    )
+
+
+def _unseen_cell(evidence: Evidence, line: ClockLine) -> float:
+    """Several samples an arrival, and no drift or one that goes by samples: a poll may hold the last of each chunk up
+    to a period. A drift that goes smoothly shows that nothing polls."""
+    if evidence.n < _TOGETHER * evidence.arrivals:
+        return 0.0
+    at, low = _part_floors(evidence.blocks, line.half_s)
+    rest = low - _at(line, at * line.half_s)
+    still = line.slope[0] <= 0 <= line.slope[2]
+    jumps = len(rest) > 1 and float(np.abs(np.diff(rest)).max()) > evidence.spacing_ns / 2
+    return evidence.spacing_ns if still or jumps else 0.0
+
+
+def _strip(line: ClockLine, blocks: Blocks, cell: float) -> ClockLine:
+    """On a batched link whose polls were not found out the line lies up to a cell below the earliest arrivals; what
+    the earliest arrivals slid by narrows that."""
+    at, low = _part_floors(blocks, line.half_s)
+    slid = float(np.ptp(low - _at(line, at * line.half_s))) if len(at) else 0.0
+    hidden = max(cell - slid, 0.0)
+    low_end, slope, high_end = line.slope
+    more = cell / (2 * line.half_s)
+    return ClockLine(
+        line.half_s,
+        line.offset_ns - hidden / 2,
+        (low_end - more, slope, high_end + more),
+        (-np.inf, 0.0, np.inf),
+        (line.band_ns[0] - max(hidden, cell / 2) + hidden / 2, line.band_ns[1] + cell / 2 + hidden / 2),
+    )
+
+
+def _at(line: ClockLine, at_s: FloatArray) -> FloatArray:
+    return np.asarray(
+        line.offset_ns + line.slope[1] * at_s + line.curve[1] * (at_s**2 - line.half_s**2 / 3), dtype=np.float64
+    )
+
+
+def _jitter(rest: FloatArray, weight: FloatArray) -> tuple[float, float, float]:
+    """Robust standard deviation of the delays with its interval (low end, estimate, high end), from how much whole
+    blocks differ in the share that is nearer to the median than the rest."""
+    heavy, flat = weight.ravel(), np.where(weight > 0, rest, 0.0).ravel()
+    total = float(heavy.sum())
+    middle = weighted_quantiles(flat, heavy / total, (0.5,))[0]
+    off = np.where(weight > 0, np.abs(rest - middle), 0.0)
+    away = weighted_quantiles(off.ravel(), heavy / total, (0.4, 0.5, 0.6))
+    if len(rest) < 3 or away[2] <= away[0]:
+        unknown = np.inf if len(rest) < 3 else 1.4826 * away[1]
+        return (0.0 if len(rest) < 3 else unknown), 1.4826 * away[1], unknown
+    near = (weight * (off < away[1])).sum(axis=1) - 0.5 * weight.sum(axis=1)
+    dof = len(rest) - 1
+    error = np.sqrt(float(near @ near) * len(rest) / dof) / total * (away[2] - away[0]) / 0.2
+    factor = float(np.exp(special.stdtrit(dof, 0.975) * error / max(away[1], 1e-9)))
+    return 1.4826 * away[1] / factor, 1.4826 * away[1], 1.4826 * away[1] * factor
+
+
+def _delays(blocks: Blocks, rest: FloatArray, line: ClockLine) -> tuple[float, float, float, float]:
+    """50 %, 95 %, 99 % and largest delay over the earliest arrival."""
+    known = np.isfinite(blocks.low_ns)
+    least = float((blocks.low_ns[known] - _at(line, blocks.low_at_s[known])).min())
+    worst = float((blocks.worst_ns - _at(line, blocks.at_s)).max())
+    heavy = blocks.weight.ravel()
+    p50, p95, p99 = weighted_quantiles(
+        np.where(blocks.weight > 0, rest, 0.0).ravel(), heavy / float(heavy.sum()), (0.5, 0.95, 0.99)
+    )
+    return max(p50 - least, 0.0), max(p95 - least, 0.0), max(p99 - least, 0.0), max(worst - least, 0.0)
