@@ -278,8 +278,9 @@ def spans(segment: IntArray) -> list[tuple[int, int]]:
 class SparseIndex:
     """Sample numbers of a stream that is carried by only one frame in about ``ratio``.
 
-    Every next sample is round(frames since the last / ratio) further, so the stream's phase against the
-    frame numbers may be anything and may creep. A sample half a ratio or less behind the last is none.
+    A sample's number is that of the nearest beat of a grid of ``ratio`` frames. The grid's phase may be anything
+    and follows the samples by at most a frame each: it may creep, but a damaged frame that looks as if it
+    carried a sample does not move the numbers behind it. A second sample for one beat is none.
     """
 
     def __init__(self, ratio: float) -> None:
@@ -288,34 +289,36 @@ class SparseIndex:
 
     def restart(self) -> None:
         """The next frame begins a new segment."""
-        self._frame: int | None = None
+        self._beat: float | None = None
 
     def update(self, frames: IntArray) -> tuple[IntArray, IntArray]:
         """Of the samples in frames number ``frames`` (n,): their numbers, and how many samples were lost
         before each: less than zero for one that comes behind a later one, TOO_SOON for one that is none."""
         if not len(frames):
             return frames, frames
-        if self._frame is None:
-            self._frame = int(frames[0])
-            self._index = int((frames[0] + 1e-6) // self.ratio)
-            self._top = self._index - 1
-        gaps = steps_from(self._frame, frames)
-        if len(frames) <= _SCALAR or ((gaps > 0) & (gaps * 2 <= self.ratio)).any():
+        if self._beat is None:
+            self._beat = float(frames[0]) - self.ratio
+            self._index = int((frames[0] + 1e-6) // self.ratio) - 1
+        gaps = np.diff(frames, prepend=self._beat)
+        beats = np.floor(gaps / self.ratio + 0.5)
+        steady = (beats > 0) & (np.abs(gaps - beats * self.ratio) <= 1)
+        if len(frames) <= _SCALAR or not steady.all():
             pairs = np.array([self._next(frame) for frame in frames.tolist()], dtype=np.int64)
             return pairs[:, 0], pairs[:, 1]
-        index = self._index + np.cumsum(np.floor(gaps / self.ratio + 0.5).astype(np.int64))
-        tops = np.maximum.accumulate(np.concatenate([[self._top], index]))
-        self._frame, self._index, self._top = int(frames[-1]), int(index[-1]), int(tops[-1])
-        return index, index - tops[:-1] - 1
+        index = self._index + np.cumsum(beats.astype(np.int64))
+        lost = np.diff(index, prepend=self._index) - 1
+        self._beat, self._index = float(frames[-1]), int(index[-1])
+        return index, lost
 
     def _next(self, frame: int) -> tuple[int, int]:
-        gap = frame - (self._frame or 0)
-        if 0 < gap * 2 <= self.ratio:
-            return self._index, TOO_SOON
-        self._index += math.floor(gap / self.ratio + 0.5)
-        lost = self._index - self._top - 1
-        self._frame, self._top = frame, max(self._top, self._index)
-        return self._index, lost
+        gap = frame - (self._beat or 0.0)
+        beats = math.floor(gap / self.ratio + 0.5)
+        index, off = self._index + beats, gap - beats * self.ratio
+        if beats <= 0:
+            return index, TOO_SOON if beats == 0 else beats - 1
+        self._beat = float(frame) if abs(off) <= 1 else frame - off + math.copysign(1.0, off)
+        self._index = index
+        return index, beats - 1
 
 
 def sparse_events(stream: str, lost: IntArray, arrival_ns: IntArray) -> list[Event]:

@@ -257,3 +257,22 @@ def test_a_sample_out_of_turn_does_not_shift_the_numbers_of_the_others(soon: int
     assert np.count_nonzero(~kept) == 1
     assert index[kept].tolist() == list(range(40))
     assert not lost[kept].any()
+
+
+def test_among_many_damaged_frames_the_numbers_of_a_sparse_stream_do_not_creep() -> None:
+    """A quarter of all frames lost and one in twenty falsely carrying a sample: numbers stay those of the grid."""
+    rng = np.random.default_rng(3)
+    frames = np.arange(20_000)
+    carries = (frames % 10 == 0) | (rng.random(len(frames)) < 0.05)
+    there = frames[carries & (rng.random(len(frames)) > 0.25)]
+    index, lost = SparseIndex(10).update(there)
+    true = there % 10 == 0
+    assert np.abs(index - there / 10).max() <= 1
+    assert np.mean(index[true] == there[true] // 10) > 0.99
+    assert int(lost[lost > 0].sum()) + len(set(index.tolist())) == index.max() - index.min() + 1
+
+
+def test_a_sparse_stream_that_creeps_is_followed() -> None:
+    """An accelerometer with a clock of its own: 25.2 Hz among frames at 250 Hz."""
+    frames = np.ceil(np.arange(3000) * 250 / 25.2).astype(np.int64)
+    assert SparseIndex(10).update(frames)[0].tolist() == list(range(3000))
