@@ -16,6 +16,7 @@ from harness import commands
 from harness.model.errors import ModelError
 from harness.recording_files import RecordingError
 from harness.rig_file import RigError
+from harness.scorecard.verdict import MEANING as SCORECARD_MEANING
 from harness.verdict import EXIT_MEANING
 from harness.xdf_read import XdfError
 
@@ -70,7 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _described(argparse.ArgumentParser(prog="hil"), about, begin + _CODES)
     parser.add_argument("--version", action="version", version=f"hil {_version()}")
     some = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_run, _add_judge, _add_simulate, _add_probe, _add_list, _add_discover, _add_schema):
+    every = (_add_run, _add_judge, _add_simulate, _add_probe, _add_scorecard, _add_list, _add_discover, _add_schema)
+    for add in every:
         add(some)
     return parser
 
@@ -197,6 +199,47 @@ def _add_probe(some: _Commands[argparse.ArgumentParser]) -> None:
     probe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the sensor")
     probe.add_argument("--seconds", type=float, default=5.0, metavar="S", help="how long to listen (default 5)")
     probe.set_defaults(call=commands.probe)
+
+
+def _add_scorecard(some: _Commands[argparse.ArgumentParser]) -> None:
+    about = (
+        "Says how good a rig's checks are: damages each simulated sensor with every fault at every level, many times\n"
+        "in virtual time on all cores, and counts which checks notice, from which level on, how soon, and for what\n"
+        "reason; beside that it runs the rig undamaged and counts false alarms.\n\n"
+        "  hil scorecard --quick                                        does every check fire, and only when it must?\n"
+        "  hil scorecard rigs/demo.rig.yaml --clean 1000 --delay 8      all of it (some 20 minutes on 2 cores)\n"
+        "  hil scorecard my.rig.yaml --faults jitter,stall --roles chest --html card.html\n\n"
+        "A few pilot runs at every level show which is the smallest that is always found; that level then has to be\n"
+        "found in every one of --seeds further runs, of which 59 prove a power of 95 % (with 95 % confidence).\n"
+        "Faults in the rig file are left out."
+    )
+    codes = "exit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in SCORECARD_MEANING.items())
+    card = _described(
+        some.add_parser("scorecard", help="say how good the checks are: every fault, level and check, many seeds"),
+        about, codes,
+    )  # fmt: skip
+    card.add_argument("rig", type=Path, nargs="?", help="rig file (default rigs/demo.rig.yaml)")
+    card.add_argument("--quick", action="store_true", help="under a minute: the boldest levels, 3 seeds, 20 clean runs")
+    card.add_argument("--seeds", type=int, metavar="N", help="runs that prove a level (default 59)")
+    card.add_argument("--pilots", type=int, metavar="N", help="runs at every level, to choose the one (default 8)")
+    card.add_argument("--clean", type=int, metavar="N", help="clean runs (default 300)")
+    card.add_argument("--power", type=float, metavar="PERCENT", help="power that must be proven (default 95)")
+    card.add_argument("--levels", choices=["all", "default", "ends"], help="all; each fault's defaults; first and last")
+    card.add_argument("--faults", metavar="A,B", help="only these; see `hil list faults`")
+    card.add_argument("--roles", metavar="A,B", help="damage only these sensors of the rig")
+    card.add_argument("--checks", metavar="A,B", help="only these; see `hil list checks`")
+    card.add_argument(
+        "--duration", type=float, metavar="S", help="seconds of each run, instead of the rig's duration_s"
+    )
+    card.add_argument("--delay", type=int, metavar="N", help="with N seeds: how soon is each claimed level found")
+    card.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core); changes no result")
+    card.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON, - for standard output")
+    card.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write tables for a document, - for standard output"
+    )
+    card.add_argument("--html", type=Path, metavar="FILE", help="write the heat maps as one page that needs no network")
+    card.add_argument("--quiet", action="store_true", help="no progress and no table: only the exit code, and errors")
+    card.set_defaults(call=commands.scorecard)
 
 
 def _add_list(some: _Commands[argparse.ArgumentParser]) -> None:

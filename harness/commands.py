@@ -228,6 +228,26 @@ def probe(given: argparse.Namespace, err: Console) -> int:
     return probe_driver(driver, to_ns(given.seconds), Console())
 
 
+# --- scorecard --------------------------------------------------------------------------------
+
+
+def scorecard(given: argparse.Namespace, err: Console) -> int:
+    """hil scorecard"""
+    from harness.scorecard.command import DEMO, scorecard
+
+    for option, least in (("seeds", 1), ("pilots", 1), ("clean", 1), ("delay", 0), ("jobs", 1)):
+        value = getattr(given, option)
+        if value is not None and value < least:
+            raise UsageError(f"--{option}: expected {least} or more, found {value}")
+    if given.power is not None and not 0 < given.power < 100:
+        raise UsageError(f"--power: expected per cent between 0 and 100, found {given.power:g}")
+    if given.duration is not None:
+        _positive("--duration", given.duration)
+    if given.rig is None:
+        given.rig = DEMO
+    return scorecard(given, err)
+
+
 # --- list, discover, schema -------------------------------------------------------------------
 
 

@@ -26,7 +26,7 @@ class FAULT(SampleFault):
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg", "eeg", "ppg", "respiration", "raw"})
     DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 0.5, "ppg": 0.3, "eeg": 0.8}
-    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("fraction", (0.02, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9))
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("fraction", (0.002, 0.02, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9))
 
     fraction: float | None = key(None, "amplitude that is lost", "of the clean amplitude", above=0, high=1)
 

@@ -15,6 +15,7 @@ class FAULT(DeviceFault):
 
     NAME: ClassVar[str] = "clock_drift"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"sync"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"rate"})
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("ppm", (10, 50, 150, 200, 500, 2000, 20000))
 
     ppm: float = key(500.0, "too fast by this much; negative: too slow", "ppm", low=-50000, high=50000)

@@ -25,7 +25,7 @@ class FAULT(SampleFault):
     NAME: ClassVar[str] = "lead_off"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg", "eeg", "ppg", "eda", "respiration", "raw"})
-    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("fraction", (0.02, 0.1, 0.2, 0.4, 0.8))
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("fraction", (0.002, 0.02, 0.1, 0.2, 0.4, 0.8))
 
     fraction: float = key(0.4, "of every ten seconds", "of the time", above=0, high=1)
     reads: str = key("rail", "what an open input reads", choices=("rail", "noise"))

@@ -1,0 +1,117 @@
+"""What the checks said, counted per target and level, and on clean runs."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from harness.scorecard.targets import Target
+from harness.scorecard.trial import CLEAN, Finding, Trace, is_right
+from harness.verdict import Outcome
+
+
+@dataclass(frozen=True, order=True)
+class Measured:
+    """A check and what it measures; a check may give several verdicts by it."""
+
+    check: str
+    measure: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.measure}" if self.measure else self.check
+
+
+@dataclass(frozen=True)
+class Run:
+    """One trial with a seed, sorted by what the verdicts are worth."""
+
+    right: frozenset[Measured] = frozenset()
+    """Failures that the damage explains."""
+    wrong: tuple[Finding, ...] = ()
+    """Failures that it does not."""
+    unsure: frozenset[Measured] = frozenset()
+    """INCONCLUSIVE: neither an alarm nor a pass."""
+    broken: tuple[Finding, ...] = ()
+    """INVALID: the check or the harness itself failed."""
+    delays_s: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def checks(self) -> set[str]:
+        """Checks that failed for the right reason."""
+        return {each.check for each in self.right}
+
+
+@dataclass
+class Score:
+    """Fills with traces in any order; what it says then depends on the trials alone."""
+
+    targets: Sequence[Target]
+    clean: dict[int, Run] = field(default_factory=dict)
+    """Seed -> run."""
+    cells: dict[tuple[int, int], dict[int, Run]] = field(default_factory=lambda: defaultdict(dict))
+    """(number of the target, number of its level) -> seed -> run."""
+    judged: set[tuple[str, str, str]] = field(default_factory=set)
+    """(check, measure, subject) of every verdict of clean runs."""
+    waited_for: set[str] = field(default_factory=set)
+
+    def add(self, trace: Trace) -> None:
+        """One more trial; a second time with delays replaces the first."""
+        trial = trace.trial
+        if trial.target == CLEAN:
+            self.clean[trial.seed] = _run(trace, None)
+            self.judged |= trace.judged
+            self.waited_for |= set(trace.waited_for)
+        else:
+            self.cells[trial.target, trial.level][trial.seed] = _run(trace, self.targets[trial.target])
+
+    def runs(self, target: int, level: int) -> list[Run]:
+        """Of one cell, by seed."""
+        found = self.cells.get((target, level), {})
+        return [found[seed] for seed in sorted(found)]
+
+    def can_see(self, check: str, target: Target) -> bool:
+        """A check promises to see what it judges: in clean runs it gives a verdict about the damaged place.
+
+        A verdict about the whole rig is about the streams that windows wait for.
+        """
+        subjects = {subject for name, _, subject in self.judged if name == check}
+        if "rig" in subjects:
+            subjects |= self.waited_for
+        parts = {part for subject in subjects for part in subject.split("~")}
+        if target.stream:
+            return target.place in parts or target.role in parts
+        return target.role in {part.split("/")[0] for part in parts}
+
+    def measures(self) -> list[Measured]:
+        """Everything that was judged anywhere, in a fixed order."""
+        found = {Measured(check, measure) for check, measure, _ in self.judged}
+        for cell in self.cells.values():
+            for run in cell.values():
+                found |= run.right | {Measured(f.check, f.measure) for f in run.wrong}
+        return sorted(found)
+
+
+def _run(trace: Trace, target: Target | None) -> Run:
+    failed = [f for f in trace.findings if f.outcome is Outcome.FAIL]
+    right = [f for f in failed if target is not None and is_right(f, target)]
+    return Run(
+        right=_measured(right),
+        wrong=tuple(f for f in failed if f not in right),
+        unsure=_measured(f for f in trace.findings if f.outcome is Outcome.INCONCLUSIVE),
+        broken=tuple(f for f in trace.findings if f.outcome is Outcome.INVALID),
+        delays_s=tuple(sorted((trace.delays_s or {}).items())),
+    )
+
+
+def _measured(findings: Iterable[Finding]) -> frozenset[Measured]:
+    return frozenset(Measured(f.check, f.measure) for f in findings)
+
+
+def counted(runs: Iterable[Run], of: str) -> Counter[Measured]:
+    """How many runs have each measure under ``right``, ``wrong``, ``unsure`` or ``broken``."""
+    total: Counter[Measured] = Counter()
+    for run in runs:
+        found = getattr(run, of)
+        total.update({each if isinstance(each, Measured) else Measured(each.check, each.measure) for each in found})
+    return total
