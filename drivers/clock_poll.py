@@ -74,7 +74,7 @@ def lattice_cell(arrival_ns: IntArray, device_ns: IntArray, poll_ns: float) -> f
     """
     _, last, _ = chunks(arrival_ns, device_ns)
     step = common_step(np.diff(last))
-    if abs(step / poll_ns - round(step / poll_ns)) < 1e-3:
+    if np.isfinite(step) and abs(step / poll_ns - round(step / poll_ns)) < 1e-3:
         sample = float(np.median(np.diff(device_ns)))
         usb = poll_ns < _LONGEST_USB_NS and 0 < sample < 0.9 * poll_ns
         step = sample if usb and round(step / poll_ns) == 1 else poll_ns
