@@ -1,224 +1,231 @@
-"""The clock under one-sided delays: what the earliest arrivals say about the line below which none can come.
+"""The floor of a stream's delays, second by second, and how far chunks of a steady time base stray from it.
 
-Whatever the distribution of the delays, close above its least value the density of their excess e goes as a power,
-e**(alpha - 1) (Fisher and Tippett; Hall 1982): alpha is 1 for an exponential or uniform delay and 2 once a host's
-scheduling has blurred that. So the k lowest points, given their times and a threshold h above them, have the
-likelihood prod alpha * e_i**(alpha - 1) / H_i**alpha, with H_i the distance of the threshold from the line. The
-posterior of the line follows on a grid, alpha integrated out. There is no normal theory here: the error falls as
-1/n and its distribution leans to one side, which the intervals keep.
+A link only ever delays, so the earliest arrivals of each second (its low) show the device's clock, and ten of them
+make the floor on which a chunk can arrive at best.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from drivers.clock_blocks import LOWEST, Blocks
-from drivers.clock_line import NODES, ClockLine, basis, weighted_quantiles
-from drivers.types import FloatArray
+from drivers.types import FloatArray, IntArray
 
-_ALPHAS = np.array([1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.5])
-_LOG_PRIOR = -(_ALPHAS - 1.0)
-_SMOOTH = 2.7
-"""Delays whose density falls off faster than this have no least value that data could show: the least that
-occurred counts."""
-_FEWEST, _MOST = 16, 100
-_PER_ROOT = 0.8
-_ZOOMS, _UNLIKELY = 8, 9.0
-_SHARPEST_NS = 50.0
-"""Excesses below this are rounding."""
+SECOND_NS = 1_000_000_000
+SETTLE_NS = 2 * SECOND_NS
+"""A floor that rests on less may be a stall's."""
+SETTLED = 8
+"""The same of fewer chunks."""
+SLACK = 300e-6
+"""A crystal may move so much through a silence or before its rate is known,"""
+_STEADY = 50e-6
+"""and so much against a rate that is."""
+FLOOR_BLOCKS = 10
+_LAG_BLOCKS = 3
+"""The rate rests on ten lows before these, which a step in progress may have moved."""
+PAST_BLOCKS = FLOOR_BLOCKS + _LAG_BLOCKS
+_NOISE_BLOCKS = 30
+_REMEMBERED = 3600
+_SURE = 8
+"""So many lows tell how noisy a link is; before, the chunks' mean delay does."""
+_SLOW, _FAST, _LARGEST, _MEAN, _FEW = 2.5, 8.0, 3.2, 4.0, 4.0
+"""Margins: of the lows' errors' 80 % quantile for 3 s and 0.8 s of lateness, of the largest, of the mean delay; and
+by how many errors' worth the quantile is distrusted."""
+_SILENCE_NS = 3 * SECOND_NS
+_FOUND, _STRAYS = 0.6, 2.2
+"""A step is found if the margin is so much of it, and if it is so many times the largest error of a low."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bulk:
-    """What all delays together say about slope and curve, independently of the earliest ones: Student's t each."""
+class Chunks:
+    """Chunks in order of arrival, (g,) each."""
 
+    at: IntArray
+    delay: FloatArray
+    """Smallest (arrival - device) of the samples, about the stream's first."""
+    first: IntArray
+    """Number of the first sample."""
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __getitem__(self, part: slice) -> Chunks:
+        return Chunks(self.at[part], self.delay[part], self.first[part])
+
+    def since(self, at_ns: float) -> int:
+        """Number of the first chunk that arrived at or after ``at_ns``."""
+        return int(np.searchsorted(self.at, at_ns))
+
+    def low(self) -> float:
+        """Second smallest delay where there are four: a single wrong stamp is no floor."""
+        return float(np.partition(self.delay, 1)[1] if len(self) >= 4 else self.delay.min())
+
+
+NO_CHUNKS = Chunks(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
+
+
+def joined(parts: list[Chunks]) -> Chunks:
+    """One after the other."""
+    return Chunks(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Chunks)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seconds:
+    """Seconds with chunks of one time base, (b,) each."""
+
+    starts: IntArray
+    """Number of the first chunk."""
+    at: FloatArray
+    """Its arrival."""
+    low: FloatArray
     mean: FloatArray
-    """(2,) in ns per half span, and per half span squared."""
+    """Mean delay over the smallest."""
+    known: IntArray
+    """Lows before it on which the floor rests, ten at most."""
+    floor: FloatArray
+    """At its beginning; infinite without lows before it."""
+    slope: FloatArray
+    """Of the floor, ns per ns."""
+    unsure: FloatArray
+    """The slope may be off by so much."""
+    oldest: FloatArray
+    """Arrival of the first low before it that counts."""
     error: FloatArray
-    """(2,) standard errors; infinite: nothing."""
-    dof: float
+    """How far its low lies off the floor; NaN where that rests on little."""
+    late: FloatArray
+    """The same of the later of its halves: lateness of half a second shows in it."""
+
+    @property
+    def slack(self) -> FloatArray:
+        """What the clock's rate may have moved since the lows before it."""
+        return self.unsure * (self.at - self.oldest)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Lowest:
-    """The k lowest points about a first line through their underside."""
+class Noise:
+    """How far the seconds of a link stray from their floors; an hour of it at most."""
 
-    phi: FloatArray
-    """(k, order) basis without its constant."""
-    height: FloatArray
-    """(k,) over that line, in units of the threshold."""
-    first: FloatArray
-    """(order + 1,) the line, ns."""
-    threshold_ns: float
+    def __init__(self) -> None:
+        self._errors = self._means = self._lates = self._needs = np.empty(0)
 
+    def keep(self, seconds: Seconds, before: int) -> None:
+        """Keep what is known of the seconds that ended before a chunk."""
+        ended = int(np.searchsorted(seconds.starts, before, side="right")) - 1
+        needs = self._slow(seconds)[0] + seconds.slack
+        self._errors = np.concatenate([self._errors, seconds.error[:ended]])[-_REMEMBERED:]
+        self._lates = np.concatenate([self._lates, seconds.late[:ended]])[-_REMEMBERED:]
+        self._needs = np.concatenate([self._needs, np.maximum(needs, 3 * seconds.slack)[:ended]])[-_REMEMBERED:]
+        self._means = np.concatenate([self._means, seconds.mean[:ended]])[-FLOOR_BLOCKS - 1 :]
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Grid:
-    theta: FloatArray
-    """(m, order) slope (and curve) about the first line, in thresholds."""
-    top: FloatArray
-    """(m,) the highest offset that leaves no point below."""
-    under: FloatArray
-    """(t,) how far the line may lie below that."""
-    weight: FloatArray
-    """(m, t) posterior, sums to 1."""
-    alpha: float
+    def margins(self, seconds: Seconds, first_mean: float, least: float) -> tuple[FloatArray, FloatArray]:
+        """Of each second, for lateness of 3 s (and earliness) and of 0.8 s. From what ended a second before it, so
+        that a step does not widen its own margin."""
+        slow, spread, largest, sure = self._slow(seconds)
+        means = _sorted_before(self._means, seconds.mean, FLOOR_BLOCKS)
+        some = np.isfinite(means).sum(axis=1)
+        upper = means[np.arange(len(some)), np.maximum(3 * some // 4 - (some > 2), 0)]
+        mean = np.maximum(np.where(some > 0, upper, 0.0), first_mean)
+        slow = np.maximum(slow, least)
+        fast = np.maximum(np.minimum(_FAST * spread, largest), slow)
+        broad = np.where((sure < _SURE) | (seconds.known < 4), _MEAN * mean, 0.0)
+        return np.maximum(slow, broad), np.maximum(fast, broad)
 
+    def _slow(self, seconds: Seconds) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
+        """Margin for 3 s of lateness, scale of the errors, the margin by the largest, and the number of errors."""
+        errors = _sorted_before(np.abs(self._errors), np.abs(seconds.error), _NOISE_BLOCKS)
+        sure = np.isfinite(errors).sum(axis=1)
+        rows = np.arange(len(sure))
+        spread = np.where(sure > 0, errors[rows, np.maximum((sure - 1) * 4 // 5, 0)], 0.0)
+        spread *= 1 + _FEW / np.maximum(sure, 1)
+        largest = np.where(sure >= 20, _LARGEST * errors[rows, sure - 1], np.inf)
+        return _SLOW * spread, spread, largest, sure
 
-def floor_line(blocks: Blocks, half_s: float, order: int, bulk: Bulk | None) -> ClockLine | None:
-    """The line under the earliest arrivals of blocks whose times count from the middle of 2 * half_s.
+    def size_error(self) -> float:
+        """95 % bound for the difference of two floors; infinite where nothing is known."""
+        errors = np.abs(self._errors[-_NOISE_BLOCKS:])
+        errors = errors[np.isfinite(errors)]
+        if len(errors) >= _SURE:
+            return 2.0 * float(np.quantile(errors, 0.95))
+        return float(self._means.max()) if len(self._means) else float("inf")
 
-    ``order`` 2 lets the drift change. None with fewer than 8 chunks that arrived at different times.
-    """
-    points = _lowest(blocks, half_s, order)
-    if points is None:
-        return None
-    grid = _posterior(points, bulk)
-    unit, first = points.threshold_ns, points.first
-    weight = grid.weight.sum(axis=1)
-    theta = [
-        tuple(unit * v + first[1 + axis] for v in weighted_quantiles(grid.theta[:, axis], weight, (0.025, 0.5, 0.975)))
-        for axis in range(order)
-    ]
-    nodes = basis(NODES, order)[:, 1:]
-    top = grid.top + nodes @ grid.theta.T
-    smooth = grid.alpha > _SMOOTH
-    every = grid.weight.ravel()
-    flat = np.repeat(weight, 1)
-    bands = []
-    for line in top:
-        high = weighted_quantiles(line, flat, (0.025, 0.5, 0.975))
-        edge = high if smooth else weighted_quantiles((line[:, None] - grid.under).ravel(), every, (0.04, 0.5, 0.5))
-        bands.append((edge[0], edge[1], high[2]))
-    low, middle, high_end = (unit * np.array(column) for column in zip(*bands, strict=True))
-    slope = theta[0]
-    curve = theta[1] if order == 2 else (0.0, 0.0, 0.0)
-    estimate = np.array([slope[1], curve[1]])[:order] - first[1:]
-    offset = float(np.median(middle - nodes @ estimate))
-    line = offset + nodes @ estimate
-    return ClockLine(
-        half_s,
-        offset + float(first[0]),
-        (slope[0] / half_s, slope[1] / half_s, slope[2] / half_s),
-        (curve[0] / half_s**2, curve[1] / half_s**2, curve[2] / half_s**2),
-        (np.minimum(low - line, 0.0), np.maximum(high_end - line, 0.0)),
-    )
+    def visible(self) -> float:
+        """Smallest step that is found with 95 % power; infinite where too little is known."""
+        known = np.isfinite(self._errors)
+        if np.count_nonzero(known) < 3:
+            return float("inf")
+        errors, late, needs = np.abs(self._errors[known]), self._lates[known], self._needs[known]
+        most = max(np.quantile(errors, 0.985, method="higher"), np.quantile(late, 0.97))
+        return float(max(np.quantile(needs, 0.9) / _FOUND, _STRAYS * most))
 
 
-def _lowest(blocks: Blocks, half_s: float, order: int) -> _Lowest | None:
-    """The points to judge by: those under a threshold that no block's own choice of lowest points cuts off."""
-    total = float(blocks.count.sum())
-    known = np.isfinite(blocks.low_ns)
-    at, delay = blocks.low_at_s[known] / half_s, blocks.low_ns[known]
-    if len(at) < 8:
-        return None
-    first = _under(at, delay, order)
-    height = delay - basis(at, order) @ first
-    full = blocks.count > LOWEST
-    limit = np.inf
-    if full.any():
-        rim = blocks.low_at_s[full, -1] / half_s
-        limit = float((blocks.low_ns[full, -1] - basis(rim, order) @ first).min())
-    wanted = int(np.clip(_PER_ROOT * np.sqrt(total), _FEWEST, _MOST))
-    ascending = np.sort(height)
-    threshold = max(min(float(ascending[min(wanted, len(at) - 1)]), limit), float(ascending[7]), _SHARPEST_NS)
-    chosen = height <= threshold
-    return _Lowest(basis(at[chosen], order)[:, 1:], height[chosen] / threshold, first, threshold)
+def seconds_of(chunks: Chunks, start_ns: int, past_at: FloatArray, past_low: FloatArray) -> Seconds:
+    """The seconds of a time base that began at ``start_ns``; ``past_`` (13 at most,): arrival and low of the seconds
+    before these chunks."""
+    halves = (chunks.at - start_ns) // (SECOND_NS // 2)
+    cuts = np.concatenate([[0], np.flatnonzero(np.diff(halves)) + 1])
+    owner = np.diff(halves[cuts] // 2, prepend=-1) > 0
+    starts = cuts[owner]
+    low, mean = _lows(chunks.delay, starts)
+    top = np.maximum.reduceat(np.minimum.reduceat(chunks.delay, cuts), np.flatnonzero(owner))
+    at = chunks.at[starts].astype(np.float64)
+    pad = PAST_BLOCKS - len(past_low)
+    lows = _windows(np.concatenate([np.full(pad, np.inf), past_low, low]), len(low))
+    times = _windows(np.concatenate([np.full(pad, float(start_ns)), past_at, at]), len(low))
+    slope, unsure = _slopes(lows[:, :FLOOR_BLOCKS], times[:, :FLOOR_BLOCKS], at)
+    lows, times = lows[:, _LAG_BLOCKS:], times[:, _LAG_BLOCKS:]
+    known = np.isfinite(lows).sum(axis=1)
+    floor = (lows + slope[:, None] * (at[:, None] - times)).min(axis=1)
+    oldest = times[np.arange(len(low)), np.minimum(FLOOR_BLOCKS - known, FLOOR_BLOCKS - 1)]
+    based = np.where((known >= 3) & (at - times[:, -1] <= _SILENCE_NS), floor, np.nan)
+    return Seconds(starts, at, low, mean, known, floor, slope, unsure, oldest, low - based, top - based)
 
 
-def _under(at: FloatArray, delay: FloatArray, order: int) -> FloatArray:
-    """(order + 1,) of a curve under all points that touches the lowest: the lower hull's edge under the middle."""
-    curve = _bend(at, delay) if order == 2 else 0.0
-    offset, slope = _hull_edge(at, delay - curve * (at**2 - 1 / 3))
-    return np.array([offset, slope, curve])[: order + 1]
+def _lows(delay: FloatArray, starts: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Second smallest delay of each run where it has four (a single wrong stamp is no floor), and the mean over it."""
+    sizes = np.diff(starts, append=len(delay))
+    least = np.minimum.reduceat(delay, starts)
+    mean = np.add.reduceat(delay, starts) / sizes
+    where = np.flatnonzero(delay == np.repeat(least, sizes))
+    firsts = where[np.searchsorted(where, starts)]
+    rest = delay.copy()
+    rest[firsts] = np.inf
+    second = np.minimum.reduceat(rest, starts)
+    low = np.where(sizes >= 4, second, least)
+    return low, mean - least
 
 
-def _bend(at: FloatArray, delay: FloatArray) -> float:
-    """Curve of the low points: least squares through the lowest of each of 24 parts."""
-    part = np.minimum((at + 1) * 12, 23).astype(np.int64)
-    tilt = _hull_edge(at, delay)[1]
-    order = np.lexsort((delay - tilt * at, part))
-    lowest = order[np.flatnonzero(np.diff(part[order], prepend=-1))]
-    if len(lowest) < 4:
-        return 0.0
-    return float(np.linalg.lstsq(basis(at[lowest], 2), delay[lowest], rcond=None)[0][2])
+def _windows(values: FloatArray, count: int) -> FloatArray:
+    """(count, 13) the values before each of the last ``count``."""
+    return np.lib.stride_tricks.sliding_window_view(values, PAST_BLOCKS)[:count]
 
 
-def _hull_edge(at: FloatArray, delay: FloatArray) -> tuple[float, float]:
-    """Offset and slope of the edge of the points' lower convex hull that lies under their mean time."""
-    order = np.lexsort((delay, at))
-    hull: list[tuple[float, float]] = []
-    for x, y in zip(at[order].tolist(), delay[order].tolist(), strict=True):
-        if hull and x == hull[-1][0]:
-            continue
-        while len(hull) > 1:
-            (x0, y0), (x1, y1) = hull[-2:]
-            if (y1 - y0) * (x - x0) < (y - y0) * (x1 - x0):
-                break
-            hull.pop()
-        hull.append((x, y))
-    if len(hull) < 2:
-        return hull[0][1], 0.0
-    corners = np.array(hull)
-    right = int(np.clip(np.searchsorted(corners[:, 0], at.mean()), 1, len(hull) - 1))
-    (x0, y0), (x1, y1) = hull[right - 1], hull[right]
-    slope = (y1 - y0) / (x1 - x0)
-    return y0 - slope * x0, slope
+def _sorted_before(past: FloatArray, now: FloatArray, length: int) -> FloatArray:
+    """(b, length) for each of ``now`` (b,) the values up to the second before it, ascending, NaN at the end."""
+    past = past[-length - 1 :]
+    values = np.concatenate([np.full(length + 1 - len(past), np.nan), past, now])
+    return np.sort(np.lib.stride_tricks.sliding_window_view(values, length)[: len(now)], axis=1)
 
 
-def _posterior(points: _Lowest, bulk: Bulk | None) -> _Grid:
-    """Grids that widen until they end where nothing is likely, then narrow until what is likely fills them."""
-    order = points.phi.shape[1]
-    ticks, depths = ((21, 41), (9, 18)) if order == 1 else ((11, 17), (7, 12))
-    low, high = np.full(order, -1.5), np.full(order, 1.5)
-    for _ in range(_ZOOMS):
-        _, log = _weigh(points, bulk, [np.linspace(*ends, ticks[0]) for ends in zip(low, high, strict=True)], depths[0])
-        best = log.max(axis=1).reshape((ticks[0],) * order)
-        done = True
-        for axis in range(order):
-            along = best.max(axis=tuple(other for other in range(order) if other != axis))
-            likely = np.flatnonzero(along > along.max() - _UNLIKELY)
-            first, last = int(likely[0]), int(likely[-1])
-            width = high[axis] - low[axis]
-            step = width / (ticks[0] - 1)
-            done &= first > 0 and last < ticks[0] - 1 and last - first >= ticks[0] // 3
-            below = width if first == 0 else -step * (first - 1)
-            above = width if last == ticks[0] - 1 else -step * (ticks[0] - 2 - last)
-            low[axis], high[axis] = low[axis] - below, high[axis] + above
-        if done:
-            break
-    return _weigh(points, bulk, [np.linspace(*ends, ticks[1]) for ends in zip(low, high, strict=True)], depths[1])[0]
+def _slopes(lows: FloatArray, times: FloatArray, at: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Slope of each floor where its lows agree on one, and how far it may be off."""
+    slope, unsure = np.zeros(len(at)), np.full(len(at), SLACK)
+    near = at - times[:, 0] <= PAST_BLOCKS * SECOND_NS + _SILENCE_NS
+    rows = np.flatnonzero(np.isfinite(lows[:, 0]) & near)
+    if len(rows):
+        half = FLOOR_BLOCKS // 2
+        first, second = np.r_[0:half, 0, half], np.r_[half : 2 * half, half - 1, 2 * half - 1]
+        rise, after = lows[rows][:, second] - lows[rows][:, first], times[rows][:, second] - times[rows][:, first]
+        each = np.sort(rise / after, axis=1)
+        agree = (each[:, 0] > 0) | (each[:, -1] < 0)
+        slope[rows] = np.where(agree, each[:, 3], 0.0)
+        tight = np.abs(each[:, 3]) > 4 * (each[:, -1] - each[:, 0])
+        slope[rows] = np.where(tight, slope[rows], np.clip(slope[rows], -SLACK, SLACK))
+        off = np.where(agree, each[:, -1] - each[:, 0], np.maximum(each[:, -1], -each[:, 0]))
+        unsure[rows] = np.clip(off, _STEADY, SLACK)
+    return slope, unsure
 
 
-def _weigh(points: _Lowest, bulk: Bulk | None, ticks: list[FloatArray], depths: int) -> tuple[_Grid, FloatArray]:
-    """Posterior on the product of ``ticks`` and so many depths under the points, and its logarithm (m, t)."""
-    theta = np.stack([axis.ravel() for axis in np.meshgrid(*ticks, indexing="ij")], axis=-1)
-    tilted = theta @ points.phi.T
-    line = points.height - tilted
-    top = line.min(axis=1)
-    under = np.geomspace(1e-3, 3.0, depths)
-    excess = ((line - top[:, None])[:, None, :] + under[:, None]).astype(np.float32)
-    room = ((1.0 - tilted - top[:, None])[:, None, :] + under[:, None]).astype(np.float32)
-    above = room.min(axis=2) > 0
-    lows = np.log(excess).sum(axis=2, dtype=np.float64)
-    rooms = np.log(np.maximum(room, 1e-6)).sum(axis=2, dtype=np.float64)
-    count = len(points.height)
-    logs = _LOG_PRIOR + count * np.log(_ALPHAS) + (_ALPHAS - 1.0) * lows[..., None] - _ALPHAS * rooms[..., None]
-    most = logs.max(axis=2)
-    shares = np.exp(logs - most[..., None])
-    log = np.where(above, np.log(shares.sum(axis=2)) + most + np.log(under), -np.inf)
-    if bulk is not None:
-        log = log + _agreement(theta, points, bulk)[:, None]
-    weight = np.exp(log - log.max())
-    weight /= weight.sum()
-    alpha = float((weight * (shares @ _ALPHAS) / shares.sum(axis=2)).sum())
-    return _Grid(theta, top, under, weight, alpha), log
-
-
-def _agreement(theta: FloatArray, points: _Lowest, bulk: Bulk) -> FloatArray:
-    """Log-likelihood of slopes (and curves) by all delays. (m,)"""
-    order = theta.shape[1]
-    off = (theta * points.threshold_ns + points.first[1:] - bulk.mean[:order]) / bulk.error[:order]
-    return np.asarray(-0.5 * (bulk.dof + 1) * np.log1p(off**2 / bulk.dof).sum(axis=1))
+def second_lowest(delay: FloatArray) -> FloatArray:
+    """Second smallest of the values before each, infinite for the first two. (n,)"""
+    second = np.minimum.accumulate(np.maximum(delay[1:], np.minimum.accumulate(delay)[:-1]))
+    return np.concatenate([[np.inf, np.inf], second])[: len(delay)]
