@@ -33,7 +33,7 @@ class Check(Protocol):
 
 def check_names() -> list[str]:
     """Every check that a rig may ask for, sorted."""
-    own = {m.name.replace("_", "-") for m in pkgutil.iter_modules(harness.checks.__path__)} - _NOT_CHECKS
+    own = {m.name for m in pkgutil.iter_modules(harness.checks.__path__)} - _NOT_CHECKS
     return sorted(own | {point.name for point in entry_points(group=_GROUP)})
 
 

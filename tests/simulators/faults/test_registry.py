@@ -10,7 +10,7 @@ from drivers.types import KINDS, StreamSpec
 from simulators.faults import ByteFault, DeviceFault, FrameFault, LinkFault, SampleFault
 from simulators.faults.registry import fault_names, load_fault, make_fault
 
-CHECKS = {"latency", "sync", "quality", "delivery", "rate", "connect", "age"}
+CHECKS = {"latency", "sync", "quality", "delivery", "rate", "connect", "content_sync", "age"}
 LAYERS = {"samples": SampleFault, "frames": FrameFault, "bytes": ByteFault, "device": DeviceFault, "link": LinkFault}
 
 

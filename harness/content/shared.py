@@ -1,0 +1,197 @@
+"""The streams of a run as contents: which of them show the same events, and what lag is to be expected between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from drivers.quality import scores, window_s
+from drivers.types import FloatArray, IntArray
+from harness.content.alignment import Alignment, refuse
+from harness.content.breath import align_breaths, chest_breathing
+from harness.content.pulse import align_beats, align_intervals, align_pulses, pulse_rises, r_peaks
+from harness.content.rendered import World
+from harness.content.trace import Mask, Trace
+from harness.recording import Recording, StreamData
+
+_SECOND_NS = 1_000_000_000
+_GOOD = 0.5
+_HEART = ("ecg", "ppg", "rr")
+"""In the order in which a beat shows."""
+_PULSE_MS = 310.0
+"""R peak to the steepest rise at a finger: 245 ms to the foot (Allen and Murray 1988), and from there some 65 ms."""
+_UNSURE_MS = {("ecg", "ecg"): 10.0, ("ppg", "ppg"): 75.0, ("respiration", "respiration"): 100.0}
+_PULSE_UNSURE_MS = 50.0
+_REPORT_MS = 150.0
+"""RR intervals come in reports a second apart: so much their stamps may be off beyond any other limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The lag of b against a that nothing is wrong with."""
+
+    lag_ms: float
+    unsure_ms: float = 0.0
+    """It may be off by so much either way."""
+    report_ms: float = 0.0
+    """What reports at intervals add to the limit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """One stream within the run, without what is not to be relied on."""
+
+    stream: StreamData
+    times_s: FloatArray
+    """(n,) stamps since the run's start, ascending."""
+    values: FloatArray
+    """(n, channels)"""
+    usable: Mask
+    """(n,)"""
+    start_s: float
+    stop_s: float
+    origin_ns: int
+
+    @classmethod
+    def of(cls, recording: Recording, stream: StreamData) -> Content:
+        """The stream from the run's start to its stop."""
+        inside = (stream.time_ns >= recording.start_ns) & (stream.time_ns < recording.stop_ns)
+        times_ns, values = stream.time_ns[inside], stream.values[inside]
+        order = np.argsort(times_ns, kind="stable")
+        times_ns, values = times_ns[order], values[order]
+        usable = _good(recording, stream, times_ns) & np.isfinite(values).all(axis=1)
+        seconds = (recording.stop_ns - recording.start_ns) / 1e9
+        return cls(stream, (times_ns - recording.start_ns) / 1e9, values, usable, 0.0, seconds, recording.start_ns)
+
+    @property
+    def kind(self) -> str:
+        """Modality."""
+        return self.stream.spec.kind
+
+    @property
+    def good_s(self) -> float:
+        """Seconds with usable samples."""
+        rate_hz = self.stream.spec.rate_hz
+        if rate_hz:
+            return float(self.usable.sum()) / rate_hz
+        return float(len(np.unique(self.times_s[self.usable].astype(np.int64))))
+
+    @property
+    def left_out(self) -> str:
+        """How much was left out for its quality, or nothing."""
+        bad = int((~self.usable).sum())
+        return f"{100 * bad / len(self.usable):.0f} % left out for low quality" if bad else ""
+
+    @cached_property
+    def trace(self) -> Trace:
+        """The channel that shows the beats best; for other kinds the first."""
+        rate_hz = float(self.stream.spec.rate_hz or 1.0)
+        number = _clearest(self.values) if self.values.shape[1] > 1 and self.kind in _HEART else 0
+        return Trace.of(self.values[:, number], self.times_s, rate_hz, self.usable)
+
+    @cached_property
+    def beats_s(self) -> FloatArray:
+        """Heart beats, where the kind shows them as moments."""
+        return r_peaks(self.trace) if self.kind == "ecg" else pulse_rises(self.trace)
+
+
+def _clearest(values: FloatArray) -> int:
+    """The channel with the largest swing for its steps from sample to sample."""
+    steps = np.median(np.abs(np.diff(values, axis=0)), axis=0) if len(values) > 1 else np.ones(values.shape[1])
+    return int(np.argmax(np.ptp(values, axis=0) / np.maximum(steps, 1e-12))) if len(values) else 0
+
+
+def _good(recording: Recording, stream: StreamData, times_ns: IntArray) -> Mask:
+    """(n,) False in seconds that lie in no window of good quality, but in windows of low quality."""
+    ends_ns = np.arange(recording.start_ns + _SECOND_NS, recording.stop_ns + _SECOND_NS, _SECOND_NS)
+    table = scores(stream.values, stream.time_ns, stream.spec, ends_ns)
+    length = max(1, round(window_s(stream.spec.kind)))
+    count = len(ends_ns)
+    good, bad = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+    for window in range(count):
+        part = slice(max(window - length + 1, 0), window + 1)
+        good[part] |= bool(table.score[window] >= _GOOD)
+        bad[part] |= bool(table.score[window] < _GOOD)
+    second = np.clip((times_ns - recording.start_ns) // _SECOND_NS, 0, max(count - 1, 0))
+    return np.asarray((good | ~bad)[second] if count else np.ones(len(times_ns), dtype=bool))
+
+
+def shares_content(a: Content, b: Content) -> bool:
+    """Both show heart beats as moments, or both breathe; RR intervals need a stream with beats to go with."""
+    if a.kind in _HEART and b.kind in _HEART:
+        return not a.kind == b.kind == "rr"
+    return a.kind == b.kind == "respiration"
+
+
+def align_pair(a: Content, b: Content, start_s: float, stop_s: float) -> Alignment:
+    """Lag of b's content against a's between two times of the run."""
+    if a.kind == "respiration":
+        return align_breaths(a.trace.between(start_s, stop_s), b.trace.between(start_s, stop_s))
+    if _HEART.index(a.kind) > _HEART.index(b.kind):
+        return _turned(align_pair(b, a, start_s, stop_s))
+    beats_s = a.beats_s[(a.beats_s >= start_s) & (a.beats_s < stop_s)]
+    if b.kind == "rr":
+        part = b.usable & (b.times_s >= start_s) & (b.times_s < stop_s)
+        return align_intervals(beats_s, b.values[part, 0], b.times_s[part])
+    if a.kind == "ecg" and b.kind == "ppg":
+        return align_pulses(beats_s, b.trace.between(start_s, stop_s))
+    return align_beats(beats_s, b.beats_s[(b.beats_s >= start_s) & (b.beats_s < stop_s)])
+
+
+def _turned(found: Alignment) -> Alignment:
+    """The lag of a against b, from that of b against a."""
+    if found.refused is not None:
+        return found
+    return Alignment(
+        -found.lag_ms, -found.high_ms, -found.low_ms, found.n, found.ratio,
+        -found.drift_ppm, -found.drift_high_ppm, -found.drift_low_ppm,
+    )  # fmt: skip
+
+
+def expected_of(a: Content, b: Content, world: World | None) -> Expected:
+    """What the lag of b against a should be: of simulated streams what the same method finds in the truth."""
+    report_ms = _REPORT_MS if "rr" in (a.kind, b.kind) else 0.0
+    if world is not None:
+        return Expected(_rendered_lag_ms(a, b, world), 0.0, report_ms)
+    order = _pulse_ms(b.kind) - _pulse_ms(a.kind)
+    unsure_ms = _PULSE_UNSURE_MS if order else _UNSURE_MS.get((a.kind, b.kind), _PULSE_UNSURE_MS)
+    return Expected(order, unsure_ms, report_ms)
+
+
+def _pulse_ms(kind: str) -> float:
+    return _PULSE_MS if kind == "ppg" else 0.0
+
+
+def _rendered_lag_ms(a: Content, b: Content, world: World) -> float:
+    """The same alignment of both streams as they should have been at their own stamps."""
+    if "rr" in (a.kind, b.kind):
+        other = a if b.kind == "rr" else b
+        if other.kind == "ecg":
+            return 0.0
+        lag_ms = align_beats(_true_beats(other, world), rendered(other, world).beats_s).lag_ms
+        return lag_ms if b is other else -lag_ms
+    found = align_pair(rendered(a, world), rendered(b, world), a.start_s, a.stop_s)
+    return found.lag_ms if found.refused is None else _pulse_ms(b.kind) - _pulse_ms(a.kind)
+
+
+def _true_beats(content: Content, world: World) -> FloatArray:
+    stop_ns = content.origin_ns + round(content.stop_s * 1e9)
+    return world.beats(content.origin_ns, stop_ns) - world.seconds(np.array(content.origin_ns))
+
+
+def rendered(content: Content, world: World) -> Content:
+    """The content as its simulator rendered it, without noise, for the stamps that it has."""
+    spec = content.stream.spec
+    signal = world.signal(content.stream.role, spec)
+    since_s = float(world.seconds(np.array(content.origin_ns)))
+    values = signal.render(0, content.times_s + since_s)
+    return Content(
+        content.stream, content.times_s, values, content.usable, content.start_s, content.stop_s, content.origin_ns
+    )
+
+
+__all__ = [
+    "Content", "Expected", "align_pair", "chest_breathing", "expected_of", "refuse", "rendered", "shares_content",
+]  # fmt: skip
