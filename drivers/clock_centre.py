@@ -13,21 +13,21 @@ import numpy as np
 from scipy import special
 
 from drivers.clock_blocks import Blocks
-from drivers.clock_floor import Bulk
+from drivers.clock_edge import Bulk
 from drivers.clock_line import NODES, ClockLine, basis
 from drivers.types import FloatArray
 
 _SYMMETRIC = ((5.0, 1.0, 1.0), (1.5, 1.0, 1.0), (0.7, 1.0, 1.0), (0.25, 1.0, 1.0))
-_LOW = ((0.1, 0.7, 0.3), (0.1, 0.85, 0.15), (0.05, 0.95, 0.05))
+_LOW = ((0.2, 0.7, 0.3), (0.2, 0.85, 0.15), (0.15, 0.93, 0.07))
 """Influence functions: linear within so many robust sigmas of the line, then flat at weights below and above it."""
 _ROUNDS = 12
 _FEWEST_BLOCKS = 4
 _EXACT_NS = 0.1
 """No error is smaller: times are whole nanoseconds."""
-_TAIL = ((1000, 0.01, 2.9), (60, 0.05, 2.1))
+_TAIL = ((1200, 0.01, 2.75), (400, 0.02, 2.6), (60, 0.05, 2.2))
 """From so many chunks on, the share of them that the lower tail is judged by, and from how many quarters on (median
-less that quantile, over median less lower quartile) it is a jitter's: the normal has 3.4 and 2.4, delays that only
-add 1.6 (exponential) to 2.6 (a sum of four) and 1.6 to 2.1."""
+less that quantile, over median less lower quartile) it is a jitter's: normal 3.4, 3.0 and 2.4; delays that only add
+1.7 to 1.6 (exponential) or 2.3 to 2.0 (a sum of three)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 The delay from sensor to host is never negative, often long, and on most links nothing like normal. So the estimate
 follows what the delays look like: where they end sharply below, the line under the earliest arrivals
-(drivers.clock_floor); where they scatter both ways, a robust line through all (drivers.clock_centre); where the link
+(drivers.clock_edge); where they scatter both ways, a robust line through all (drivers.clock_centre); where the link
 polls, the posterior of drivers.clock_lattice. drivers.clock_estimator gathers the data, in pieces or at once.
 """
 

@@ -9,8 +9,8 @@ from scipy import special
 
 from drivers.clock_blocks import Blocks
 from drivers.clock_centre import centre, jitters
+from drivers.clock_edge import edge_line
 from drivers.clock_fit import ClockFit, drift_of
-from drivers.clock_floor import floor_line
 from drivers.clock_lattice import fit_lattice
 from drivers.clock_line import NODES, ClockLine, basis, weighted_quantiles
 from drivers.types import FloatArray
@@ -100,7 +100,7 @@ def _line(evidence: Evidence, half_s: float) -> tuple[str, ClockLine, float]:
             line = _with_bend(found.line(), bend, order)
             return "centre", line, 0.0
     every = centre(blocks, half_s, order, symmetric=False)
-    floor = floor_line(blocks, half_s, order, every.bulk() if every is not None and not cell else None)
+    floor = edge_line(blocks, half_s, order, every.bulk() if every is not None and not cell else None)
     if floor is None:
         return "floor", _unknown(blocks, half_s, cell), cell
     floor = _wandering(_with_bend(floor, bend, order), blocks)
