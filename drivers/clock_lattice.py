@@ -8,17 +8,18 @@ each other by as much, and far less from then on.
 
 The likelihood of a line: a share of lost polls that nobody knows (beta prior, integrated out) to the power of the polls
 that it says were lost, and exp(-12) for each packet that it says arrived before it was complete. The prior of the
-slope is flat as far as 200 ppm and falls off as a normal beyond: no crystal is worse, and nothing is drawn to zero.
+slope is flat as far as 160 ppm and falls off beyond, so that 95 % lie within 200: two crystals are hardly further apart.
+Nothing is drawn to zero.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from drivers.clock_poll import common_step
-from drivers.clock_strip import Bounds, frame_edge, jitter_edge, jitter_tail, posterior
+from drivers.clock_strip import Bounds, posterior
 from drivers.types import FloatArray
 
 _SECOND_NS = 1e9
@@ -27,6 +28,7 @@ _SHARP_NS = 0.4e6
 """Scatter about the grid below this is the host's, after the poll; a USB frame's worth is the poll's own."""
 _HOST_JITTER_NS = 0.1e6
 """Half-normal delay between a USB transfer and its stamp: the frame's phase hides it, so it is assumed."""
+_USB_FRAME_NS = 1e6
 _NEAR = 4.5
 """Arrivals so many standard deviations from the grid did not come with a poll."""
 _FINEST_NS = 0.02e6
@@ -53,11 +55,14 @@ class Lattice:
     lines: FloatArray
     """(m, 3) the posterior: offset at 0 s (ns), slope (ns/s), weight."""
     blur_ns: float
-    """Standard deviation of the grid's own phase, which comes on top of the posterior."""
+    """Standard deviation of the grid's own phase in the middle of the data, which comes on top of the posterior."""
+    middle_s: float
+    span_s: float
 
     def offset_at(self, at_s: float) -> tuple[float, float, float]:
         """95 % interval's lower end, mean and upper end of (host - device), ns, at a device time in s."""
-        return _interval(self.lines[:, 0] + self.lines[:, 1] * at_s, self.lines[:, 2], self.blur_ns)
+        blur = self.blur_ns * float(np.sqrt(1 + 12 * ((at_s - self.middle_s) / self.span_s) ** 2))
+        return _interval(self.lines[:, 0] + self.lines[:, 1] * at_s, self.lines[:, 2], blur)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +94,26 @@ def fit_lattice(at_s: FloatArray, delay_ns: FloatArray, poll_ns: float, cell_ns:
     offset, slope, weight = posterior(bounds)
     lines = np.column_stack([offset + base - slope * middle, slope, weight])
     lost = bounds.lost_share(float(offset @ weight), float(slope @ weight))
-    blur = 1.25 * grid.spread / float(np.sqrt(len(bounds.top)))
-    low, mean, high = _interval(lines[:, 0], weight, blur)
-    left, steep, right = _interval(slope, weight, float(np.sqrt(12)) * blur / float(np.ptp(at_s)))
-    return Lattice(mean, low, high, steep, left, right, cell_ns or bounds.height, grid.period, lost, lines, blur)
+    blur = (0.4 if bounds.jitter_ns else 1.25) * grid.spread / float(np.sqrt(len(bounds.top)))
+    span_s = float(np.ptp(at_s))
+    slopes = _interval(slope, weight, float(np.sqrt(12)) * blur / span_s)
+    fit = Lattice(
+        0.0,
+        0.0,
+        0.0,
+        slopes[1],
+        slopes[0],
+        slopes[2],
+        cell_ns or bounds.height,
+        grid.period,
+        lost,
+        lines,
+        blur,
+        middle,
+        span_s,
+    )
+    low, mean, high = fit.offset_at(0.0)
+    return replace(fit, offset_ns=mean, offset_low_ns=low, offset_high_ns=high)
 
 
 def _interval(value: FloatArray, weight: FloatArray, blur: float) -> tuple[float, float, float]:
@@ -112,7 +133,8 @@ def _bounds(at_s: FloatArray, delay: FloatArray, grid: _Grid, cell_ns: float) ->
     on = np.abs(rest) <= max(_NEAR * grid.spread, _FINEST_NS)
     if float(np.mean(on)) < _ON_GRID:
         return None
-    late = np.maximum(rest - float(np.quantile(rest[on], 0.01)), 0.0)
+    frame = _frame(rest[on])
+    late = np.maximum(rest - _edge(rest[on], frame), 0.0)
     step = common_step(np.diff(at_s) * _SECOND_NS)
     first_s = _first_of_chunk(at_s, step)
     begins = np.diff(number, prepend=-np.inf) != 0
@@ -122,25 +144,46 @@ def _bounds(at_s: FloatArray, delay: FloatArray, grid: _Grid, cell_ns: float) ->
     if int(keep.sum()) < _FEWEST:
         return None
     at_s, first_s, delay, late = at_s[keep], first_s[keep], delay[keep], late[keep]
-    return _bounds_between(at_s, first_s, delay, late, _height(step, grid.period, cell_ns), grid.period)
+    height = _height(step, grid.period, cell_ns)
+    return _bounds_between(at_s, first_s, delay, late, height, grid.period, frame)
 
 
 def _bounds_between(
-    last_s: FloatArray, first_s: FloatArray, delay: FloatArray, late: FloatArray, height: float, period: float
+    last_s: FloatArray,
+    first_s: FloatArray,
+    delay: FloatArray,
+    late: FloatArray,
+    height: float,
+    period: float,
+    frame: float,
 ) -> Bounds:
     """Bounds by the grid itself where its jitter is small, by the arrivals where the poll waits for a USB frame."""
     poll = delay - late
-    sharp = float(np.quantile(late, 0.9)) < _SHARP_NS
+    top, jitter = (delay, _HOST_JITTER_NS) if frame else (poll, 0.0)
     if height < 0.999 * period:
-        if sharp:
-            return Bounds(last_s, poll, last_s, poll - height, height)
-        edge, tail = jitter_edge(_HOST_JITTER_NS), jitter_tail(_HOST_JITTER_NS)
-        return Bounds(last_s, delay, last_s, delay - height, height, edge, tail)
+        missed = poll - height
+        missed[-1] = -np.inf  # nothing came after it
+        return Bounds(last_s, top, last_s, missed, height, late, jitter, frame)
     bottom = poll + (last_s - first_s) * _SECOND_NS - period
-    if sharp:
-        return Bounds(last_s, poll, first_s, bottom, period)
-    frame = float(np.quantile(late, 0.99))
-    return Bounds(last_s, delay, first_s, bottom, period, jitter_edge(_HOST_JITTER_NS), frame_edge(frame))
+    return Bounds(last_s, top, first_s, bottom, period, late, jitter, frame, False)
+
+
+def _frame(rest: FloatArray) -> float:
+    """How late a poll may be, as USB's are: uniformly up to a frame, with the host's jitter on top; 0: never."""
+    low, middle, high = np.quantile(rest, [0.01, 0.5, 0.9]).tolist()
+    if high - low < _SHARP_NS:
+        return 0.0
+    near = rest[np.abs(rest - middle) < 1.5 * (high - low)]
+    frame = float(np.sqrt(12 * max(float(near.var()) - 0.363 * _HOST_JITTER_NS**2, 0.0)))
+    return _USB_FRAME_NS if abs(frame / _USB_FRAME_NS - 1) < 0.15 else frame
+
+
+def _edge(rest: FloatArray, frame: float) -> float:
+    """Where the arrivals' distances from the grid begin; one in a thousand is not trusted. Jitter on top of a frame's
+    phase begins gently, as the square: the first ones lie that much behind the edge."""
+    rank = 1 + len(rest) // 1000
+    first = float(np.partition(rest, rank - 1)[rank - 1])
+    return first - float(np.sqrt(2.5 * rank / len(rest) * _HOST_JITTER_NS * frame))
 
 
 def _first_of_chunk(last_s: FloatArray, step_ns: float) -> FloatArray:

@@ -215,7 +215,7 @@ def _alike(at: FloatArray, last: FloatArray, samples: int) -> float:
     step = float(np.median(np.diff(last)))
     if step <= 0 or float(np.mean(np.abs(np.diff(last) - step) > 0.1 * step)) > 0.2:
         return 0.0
-    count = np.rint(last / step)
+    count = np.rint((last - last[0]) / step)
     slope, level = np.polyfit(count, at, 1)
     rest = at - level - slope * count
     near = np.abs(rest - np.median(rest)) < _FRAME_NS

@@ -11,15 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln, erf, erfc
+from scipy.special import betaln, erf
 
-from drivers.types import FloatArray
+from drivers.types import FloatArray, IntArray
 
-Soft = tuple[tuple[float, float], ...]
-"""How an edge gives way, in steps: (distance in ns, nats)."""
-SHARP: Soft = ()
-
-_FLAT_PPM, _SHOULDER_PPM = 200.0, 40.0
+_FLAT_PPM, _SHOULDER_PPM = 160.0, 35.0
 _MOST_SLOPE = 350e3
 """ns/s: the prior leaves nothing beyond."""
 _IMPOSSIBLE = 12.0
@@ -29,32 +25,11 @@ _LOST, _KEPT = 0.5, 9.5
 _MOST_LOST = 12
 """A chunk later than so many polls was held up by something else."""
 _FIRST_SPAN_S, _FIRST_CHUNKS = 10.0, 24
-_ROUGH, _FINE = (33, 48), (61, 96)
+_ROUGH, _FINE, _BLURRED = (33, 48), (61, 96), (31, 48)
 _NATS, _FINE_NATS = 20.0, 12.0
-_MOST_ACTIVE = 1200
+_TINY = 1e-5
+_MOST_ACTIVE = 1500
 """Of more bounds of one kind, the ones that bind first in each stretch of time are used."""
-
-
-def jitter_edge(sigma_ns: float) -> Soft:
-    """How log P(half-normal jitter < w) rises with w."""
-    at = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.2, 1.8])
-    between = np.log(erf(np.sqrt(at[:-1] * at[1:]) / np.sqrt(2)))
-    nats = -np.diff(between, prepend=np.log(erf(0.01)), append=0.0)
-    return tuple(zip((sigma_ns * at).tolist(), (-nats).tolist(), strict=True))
-
-
-def jitter_tail(sigma_ns: float) -> Soft:
-    """How log P(half-normal jitter > w) falls with w, as far as a lost packet does not explain it better."""
-    at = np.array([0.2, 0.5, 0.8, 1.1, 1.4, 1.7, 2.0, 2.3])
-    nats = -np.diff(np.log(erfc((at + 0.15) / np.sqrt(2))), prepend=0.0)
-    return tuple(zip((sigma_ns * at).tolist(), nats.tolist(), strict=True))
-
-
-def frame_edge(frame_ns: float) -> Soft:
-    """How log P(phase within a frame > w) falls as w rises to a frame: the poll before may have been as late."""
-    share = np.linspace(0, 1, 9)[:-1]
-    nats = -np.diff(np.log(1 - share - 0.06), prepend=0.0)
-    return tuple(zip((frame_ns * (share - 1)).tolist(), nats.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +45,14 @@ class Bounds:
     bottom: FloatArray
     """(g,) host - device if it missed that just so; ``height`` lower for each poll lost."""
     height: float
-    soft_top: Soft = SHARP
-    """Nats lost by lines that lie so little below ``top`` or less: the host's jitter is in it."""
-    soft_bottom: Soft = SHARP
-    """Nats lost by lines that lie further below ``bottom`` than this; from the last one on, a poll was lost."""
+    late: FloatArray
+    """(g,) how much later than the grid each chunk arrived, ns."""
+    jitter_ns: float = 0.0
+    """Half-normal part of ``late`` that came after the poll; 0: bounds are exact."""
+    frame_ns: float = 0.0
+    """So much of ``late`` may lie before the poll."""
+    own: bool = True
+    """``bottom`` speaks of the chunk's own poll, not of the one before."""
 
     @property
     def reach_s(self) -> float:
@@ -83,14 +62,13 @@ class Bounds:
     def within(self, reach_s: float) -> Bounds:
         """The bounds of chunks no further from the middle than this."""
         near = np.abs(self.top_s) <= reach_s
-        return replace(
-            self, top_s=self.top_s[near], top=self.top[near], bottom_s=self.bottom_s[near], bottom=self.bottom[near]
-        )
+        pick = ("top_s", "top", "bottom_s", "bottom", "late")
+        return replace(self, **{name: getattr(self, name)[near] for name in pick})
 
     def lost_share(self, offset: float, slope: float) -> float:
         """Share of polls that a line says were lost."""
         box = (offset, offset + 1.0, slope, slope)
-        lost = _late(self, box, np.array([slope]), np.array([offset, offset + 1.0]), False)[0][0, 0]
+        lost = _late(self, box, np.array([slope]), np.array([offset, offset + 1.0]))[0, 0]
         return float(lost / (lost + len(self.top)))
 
 
@@ -154,8 +132,10 @@ def _about(may: NDArray[np.bool_], box: Box, wide: float, high: float) -> Box:
 def _resolved(bounds: Bounds, box: Box) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The posterior on a grid that is fine enough for it."""
     for _ in range(6):
-        slope, offset, wide, high = _axes(box, _FINE)
+        slope, offset, wide, high = _axes(box, _BLURRED if bounds.jitter_ns else _FINE)
         log_weight = _log_posterior(bounds, box, slope, offset, 0.0)
+        if bounds.jitter_ns and high < 4 * bounds.jitter_ns:
+            log_weight += _log_upper(bounds, box, slope, offset) + _log_lower(bounds, box, slope, offset)
         inner = _about(log_weight > log_weight.max() - _FINE_NATS, box, wide, high)
         if inner[1] - inner[0] > 0.4 * (box[1] - box[0]) and inner[3] - inner[2] > 0.4 * (box[3] - box[2]):
             break
@@ -168,48 +148,75 @@ def _resolved(bounds: Bounds, box: Box) -> tuple[FloatArray, FloatArray, FloatAr
 
 def _log_posterior(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray, slack: float) -> FloatArray:
     """Log posterior of each (slope, offset), or with ``slack`` the most that it can be so near to it. (s, o)"""
-    soft = offset[1] - offset[0] < max((abs(at) for at, _ in bounds.soft_top + bounds.soft_bottom), default=0.0)
-    early = _early(bounds, box, slope, offset - slack, soft)
-    lost, late = _late(bounds, box, slope, offset + slack, soft)
+    early = _early(bounds, box, slope, offset - slack)
+    lost = _late(bounds, box, slope, offset + slack)
     beyond = np.maximum(np.abs(slope) / 1e3 - _FLAT_PPM, 0.0) / _SHOULDER_PPM
-    return np.asarray(betaln(lost + _LOST, len(bounds.top) + _KEPT) - early - late - 0.5 * (beyond**2)[:, None])
+    likely = betaln(lost + _LOST, len(bounds.top) + _KEPT) - _IMPOSSIBLE * early
+    return np.asarray(likely - 0.5 * (beyond**2)[:, None])
 
 
-def _early(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray, soft: bool) -> FloatArray:
-    """Nats that each line loses by chunks that came before, or hardly after, they were complete. (s, o)"""
-    edges = bounds.soft_top if soft else SHARP
-    high = max(float(offset[-1]), box[1]) + max((at for at, _ in edges), default=0.0)
+def _early(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray) -> FloatArray:
+    """Chunks that came before they were complete, for each line. (s, o)"""
+    high = max(float(offset[-1]), box[1])
     crossing = bounds.top - np.maximum(box[2] * bounds.top_s, box[3] * bounds.top_s) < high
-    at_s, top = _binding(bounds.top_s[crossing], bounds.top[crossing], box, 1)
-    value = top - slope[:, None] * at_s
-    cost = _IMPOSSIBLE * _counts(value, offset)
-    for above, nats in edges:
-        cost += nats * _counts(value - above, offset)
-    return cost
+    pick = _binding(bounds.top_s, bounds.top, crossing, box, 1)
+    return _counts(bounds.top[pick] - slope[:, None] * bounds.top_s[pick], offset)
 
 
-def _late(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray, soft: bool) -> tuple[FloatArray, FloatArray]:
-    """Polls lost by all chunks together, for each line, and nats for those that hardly were. (s, o)"""
-    edges = bounds.soft_bottom
+def _late(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray) -> FloatArray:
+    """Polls lost by all chunks together, for each line. (s, o)"""
     low, high = min(box[0], float(offset[0])), max(box[1], float(offset[-1]))
-    bottom = bounds.bottom - (edges[-1][0] if edges else 0.0)
     lean = np.sort([box[2] * bounds.bottom_s, box[3] * bounds.bottom_s], axis=0)
-    least = np.clip(np.ceil((bottom - lean[1] - high) / bounds.height), 0, _MOST_LOST)
-    most = np.clip(np.ceil((bottom - lean[0] - low) / bounds.height), 0, _MOST_LOST)
+    least = np.clip(np.ceil((bounds.bottom - lean[1] - high) / bounds.height), 0, _MOST_LOST)
+    most = np.clip(np.ceil((bounds.bottom - lean[0] - low) / bounds.height), 0, _MOST_LOST)
     total = np.full((len(slope), len(offset)), float(least.sum()))
     for step in range(int((most - least).max(initial=0))):
-        crossing = most - least > step
-        level = bottom[crossing] - (least[crossing] + step) * bounds.height
-        at_s, level = _binding(bounds.bottom_s[crossing], level, box, -1)
-        total += len(level) - _counts(level - slope[:, None] * at_s, offset)
-    cost = np.zeros_like(total)
-    if soft and edges:
-        near = bounds.bottom - lean[0] - low > edges[0][0]
-        at_s, level = _binding(bounds.bottom_s[near], bounds.bottom[near], box, -1)
-        value = level - slope[:, None] * at_s
-        for below, nats in edges:
-            cost += nats * (len(level) - _counts(value - below, offset))
-    return total, cost
+        level = bounds.bottom - (least + step) * bounds.height
+        pick = _binding(bounds.bottom_s, level, most - least > step, box, -1)
+        total += len(pick) - _counts(level[pick] - slope[:, None] * bounds.bottom_s[pick], offset)
+    return total
+
+
+def _log_upper(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray) -> FloatArray:
+    """Log probability that the jitter was no more than the lines leave room for. (s, o)"""
+    wait = bounds.top - np.maximum(box[2] * bounds.top_s, box[3] * bounds.top_s) - box[1]
+    pick = _binding(bounds.top_s, bounds.top, wait < np.minimum(bounds.late, 4 * bounds.jitter_ns), box, 1)
+    at_s, top, (least, most) = bounds.top_s[pick], bounds.top[pick], _shares(bounds, pick)
+    total = np.empty((len(slope), len(offset)))
+    for row, steep in enumerate(slope):
+        wait = (top - steep * at_s)[:, None] - offset
+        share = (np.minimum(_share(bounds, wait), most) - least) / (most - least)
+        total[row] = np.log(np.where(wait < 0, 1.0, np.maximum(share, _TINY))).sum(axis=0)
+    return total
+
+
+def _log_lower(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray) -> FloatArray:
+    """Log probability that the jitter, or the frame phase of the poll before, was as large as the lines ask for."""
+    room = bounds.late if bounds.own else np.full(len(bounds.late), bounds.frame_ns)
+    near = bounds.bottom + room - np.minimum(box[2] * bounds.bottom_s, box[3] * bounds.bottom_s) > box[0]
+    near &= bounds.bottom - np.maximum(box[2] * bounds.bottom_s, box[3] * bounds.bottom_s) < box[1]
+    pick = _binding(bounds.bottom_s, bounds.bottom + room, near, box, -1)
+    at_s, bottom, (least, most) = bounds.bottom_s[pick], bounds.bottom[pick], _shares(bounds, pick)
+    total = np.empty((len(slope), len(offset)))
+    for row, steep in enumerate(slope):
+        over = offset - (bottom - steep * at_s)[:, None]
+        if bounds.own:
+            share = (most - np.maximum(_share(bounds, room[pick, None] - over), least)) / (most - least)
+        else:
+            share = np.minimum(over / bounds.frame_ns, 1.0)
+        total[row] = np.log(np.where(over < 0, 1.0, np.maximum(share, _TINY))).sum(axis=0)
+    return total
+
+
+def _share(bounds: Bounds, jitter_ns: FloatArray) -> FloatArray:
+    """Probability of less jitter than this."""
+    return np.asarray(erf(np.maximum(jitter_ns, 0.0) / (2**0.5 * bounds.jitter_ns)))
+
+
+def _shares(bounds: Bounds, pick: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Probabilities of less than the least and the most jitter that some chunks may have had. (n, 1) each"""
+    late = bounds.late[pick, None]
+    return _share(bounds, np.minimum(late - bounds.frame_ns, 3 * bounds.jitter_ns)), _share(bounds, late) + 1e-6
 
 
 def _counts(value: FloatArray, offset: FloatArray) -> FloatArray:
@@ -224,12 +231,14 @@ def _counts(value: FloatArray, offset: FloatArray) -> FloatArray:
     return np.asarray(np.cumsum(count, axis=1)[:, :columns], dtype=np.float64)
 
 
-def _binding(at_s: FloatArray, level: FloatArray, box: Box, sign: int) -> tuple[FloatArray, FloatArray]:
-    """Of many points the few that bind first, lowest (sign 1) or highest (-1), in each of 400 stretches of time."""
-    if len(at_s) <= _MOST_ACTIVE:
-        return at_s, level
-    stretch = np.arange(len(at_s)) * (_MOST_ACTIVE // 3) // len(at_s)
-    order = np.lexsort((sign * (level - 0.5 * (box[2] + box[3]) * at_s), stretch))
+def _binding(at_s: FloatArray, level: FloatArray, near: NDArray[np.bool_], box: Box, sign: int) -> IntArray:
+    """Numbers of the bounds in question; of too many the three that bind first, lowest (sign 1) or highest (-1), in
+    each of several hundred stretches of time."""
+    pick = np.flatnonzero(near)
+    if len(pick) <= _MOST_ACTIVE:
+        return pick
+    stretch = np.arange(len(pick)) * (_MOST_ACTIVE // 3) // len(pick)
+    order = np.lexsort((sign * (level - 0.5 * (box[2] + box[3]) * at_s)[pick], stretch))
     first = np.flatnonzero(np.diff(stretch, prepend=-1))
-    pick = order[np.unique(np.minimum(np.concatenate([first, first + 1, first + 2]), len(order) - 1))]
-    return at_s[pick], level[pick]
+    kept = order[np.unique(np.minimum(np.concatenate([first, first + 1, first + 2]), len(order) - 1))]
+    return np.asarray(pick[kept])
