@@ -8,8 +8,8 @@ each other by as much, and far less from then on.
 
 The likelihood of a line: a share of lost polls that nobody knows (beta prior, integrated out) to the power of the polls
 that it says were lost, and exp(-12) for each packet that it says arrived before it was complete. The prior of the
-slope is flat as far as 160 ppm and falls off beyond, so that 95 % lie within 200: two crystals are hardly further apart.
-Nothing is drawn to zero.
+slope is flat as far as 160 ppm and falls off beyond, so that 95 % lie within 200: two crystals are hardly further
+apart. Nothing is drawn to zero.
 """
 
 from __future__ import annotations

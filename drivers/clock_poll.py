@@ -37,7 +37,7 @@ _LONGEST_USB_NS, _FRAME_NS, _QUANTUM_NS = 16.5e6, 1e6, 1.25e6
 _PERIOD_TOLERANCE = 0.02
 _PATIENCE = 3
 """So many of the longest periods are tried on all chunks where the first ones leave it open."""
-_MOST_POINTS = 1500
+_MOST_POINTS = 800
 _LEAST_WINDOW = 64
 
 
@@ -122,7 +122,8 @@ def _common(first_ns: float, second_ns: float) -> float:
 
 def order_at(host_ns: FloatArray, periods_ns: FloatArray) -> FloatArray:
     """Phase concentration of times at each period, 0 (anywhere) to 1 (all on one grid). (n,), (m,) -> (m,)"""
-    return np.asarray(np.abs(np.exp((2j * np.pi / periods_ns)[:, None] * host_ns).mean(axis=1)))
+    turn = (2 * np.pi / periods_ns)[:, None] * host_ns
+    return np.asarray(np.hypot(np.cos(turn).mean(axis=1), np.sin(turn).mean(axis=1)))
 
 
 def _window(host: FloatArray) -> int:
@@ -191,11 +192,12 @@ def _line_order(device: FloatArray, delay: FloatArray, period: float, window: in
     slope, reach = 0.0, _MOST_SLOPE
     while True:
         away, part = _thinned(device[:window]) / period, _thinned(delay[:window])
-        turns = np.exp((2j * np.pi / period) * part)
+        turns = (2 * np.pi / period) * part
         trials = 2 * int(np.ceil(8 * reach * max(float(away[-1]), 1.0))) + 1
         for _ in range(2):
             near = slope + reach * np.linspace(-1, 1, max(trials, 9))
-            orders = np.abs((turns * np.exp((-2j * np.pi) * near[:, None] * away)).mean(axis=1))
+            rest = turns - (2 * np.pi * near)[:, None] * away
+            orders = np.hypot(np.cos(rest).mean(axis=1), np.sin(rest).mean(axis=1))
             slope, order = float(near[int(np.argmax(orders))]), float(orders.max())
             reach, trials = 2 * reach / len(near), 9
         if window >= len(device):
