@@ -14,20 +14,21 @@ from scipy import special
 
 from drivers.clock_blocks import Blocks
 from drivers.clock_edge import Bulk
-from drivers.clock_line import NODES, ClockLine, basis
+from drivers.clock_line import NODES, ClockLine, basis, weighted_quantiles
 from drivers.types import FloatArray
 
 _SYMMETRIC = ((5.0, 1.0, 1.0), (1.5, 1.0, 1.0), (0.7, 1.0, 1.0), (0.25, 1.0, 1.0))
 _LOW = ((0.2, 0.7, 0.3), (0.2, 0.85, 0.15), (0.15, 0.93, 0.07))
 """Influence functions: linear within so many robust sigmas of the line, then flat at weights below and above it."""
-_ROUNDS = 12
+_ROUNDS, _CLOSE = 15, 0.03
+"""Reweighting ends when a step is so small a share of the standard error."""
 _FEWEST_BLOCKS = 4
 _EXACT_NS = 0.1
 """No error is smaller: times are whole nanoseconds."""
-_TAIL = ((1200, 0.01, 2.75), (400, 0.02, 2.6), (60, 0.05, 2.2))
+_TAIL = ((1200, 0.01, 2.95), (400, 0.02, 2.72), (60, 0.05, 2.25))
 """From so many chunks on, the share of them that the lower tail is judged by, and from how many quarters on (median
 less that quantile, over median less lower quartile) it is a jitter's: normal 3.4, 3.0 and 2.4; delays that only add
-1.7 to 1.6 (exponential) or 2.3 to 2.0 (a sum of three)."""
+1.7 to 1.6 (exponential) or, where they hold up those behind them, up to 2.6, 2.4 and 2.1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,88 +65,115 @@ class Centre:
         return ClockLine(self.half_s, float(self.theta[0]), ends[1], curve, (-band, band))  # type: ignore[arg-type]
 
 
-def centre(blocks: Blocks, half_s: float, order: int, symmetric: bool) -> Centre | None:
-    """The line through all delays by the influence function that fits them best; a low quantile may be that only
-    where ``symmetric`` is not asked for. None with fewer than four blocks."""
-    if len(blocks) < _FEWEST_BLOCKS + order - 1:
+@dataclass(frozen=True, slots=True, eq=False)
+class Rough:
+    """Delays about a first straight line through their middle."""
+
+    at: FloatArray
+    """(b,) in half spans."""
+    half_s: float
+    level: FloatArray
+    """(b, RANKS) ns, 0 where there is no weight."""
+    weight: FloatArray
+    theta: FloatArray
+    """(2,) ns."""
+    rest: FloatArray
+    """(b, RANKS) of the level."""
+    sigma: float
+    """Robust standard deviation of that, ns."""
+
+    def slides(self) -> tuple[float, float]:
+        """Slope and its standard error, ns/s."""
+        phi = basis(self.at, 1)
+        covariance, _ = _covariance(phi, self.rest, self.weight, self.sigma, _SYMMETRIC[-1])
+        return float(self.theta[1]) / self.half_s, float(np.sqrt(covariance[1, 1])) / self.half_s
+
+
+def rough(blocks: Blocks, half_s: float) -> Rough | None:
+    """To begin with; None with fewer than four blocks."""
+    if len(blocks) < _FEWEST_BLOCKS:
         return None
-    at = blocks.at_s / half_s
-    phi = basis(at, order)
-    level, weight = np.where(blocks.weight > 0, blocks.level_ns, 0.0), blocks.weight
-    theta = _solve(phi, level, weight, _start(phi, level, weight), 1.0, (0.25, 1.0, 1.0))
+    at, weight = blocks.at_s / half_s, blocks.weight
+    level = np.where(weight > 0, blocks.level_ns, 0.0)
+    phi = basis(at, 1)
+    theta = _start(at, level, weight)
+    sigma = max(1.4826 * _quantile(np.abs(level - (phi @ theta)[:, None]), weight, 0.5), 1.0)
+    theta = _solve(phi, level, weight, theta, sigma, _SYMMETRIC[-1])
     rest = level - (phi @ theta)[:, None]
     sigma = max(1.4826 * _quantile(np.abs(rest), weight, 0.5), 1.0)
-    kinds = _SYMMETRIC if symmetric else _SYMMETRIC + _LOW
-    choice = min(kinds, key=lambda kind: _variance(rest, weight, sigma, kind))
-    if choice in _LOW:
-        theta = theta + np.append(_quantile(rest, weight, choice[2]), np.zeros(order))
-    theta = _solve(phi, level, weight, theta, sigma, choice)
-    covariance, dof = _covariance(phi, level - (phi @ theta)[:, None], weight, sigma, choice)
-    return Centre(half_s, theta, covariance, dof)
+    return Rough(at, half_s, level, weight, theta, rest, sigma)
 
 
-def jitters(blocks: Blocks, half_s: float) -> bool:
+def jitters(first: Rough) -> bool:
     """Delays go both ways about a middle: their lower tail thins out as a jitter's does, instead of ending."""
-    total = float(blocks.count.sum())
-    found = [(share, limit) for fewest, share, limit in _TAIL if total >= fewest]
-    if not found or len(blocks) < _FEWEST_BLOCKS:
-        return False
-    share, limit = found[0]
-    phi = basis(blocks.at_s / half_s, 1)
-    level, weight = np.where(blocks.weight > 0, blocks.level_ns, 0.0), blocks.weight
-    theta = _solve(phi, level, weight, _start(phi, level, weight), 1.0, (0.25, 1.0, 1.0))
-    rest = level - (phi @ theta)[:, None]
-    tail, quarter, middle = (_quantile(rest, weight, part) for part in (share, 0.25, 0.5))
-    return middle - tail > limit * (middle - quarter)
+    total = float(first.weight.sum())
+    for fewest, share, limit in _TAIL:
+        if total >= fewest:
+            tail, quarter, middle = _quantiles(first.rest, first.weight, (share, 0.25, 0.5))
+            return middle - tail > limit * (middle - quarter)
+    return False
 
 
-def _start(phi: FloatArray, level: FloatArray, weight: FloatArray) -> FloatArray:
-    """A line through the blocks' medians, near enough to begin with."""
+def influence(first: Rough, symmetric: bool) -> tuple[float, ...]:
+    """The influence function under which these delays tell most; one of a low quantile only if not ``symmetric``."""
+    kinds = _SYMMETRIC if symmetric else _SYMMETRIC + _LOW
+    return min(kinds, key=lambda kind: _variance(first, kind))
+
+
+def centre(first: Rough, order: int, kind: tuple[float, ...]) -> Centre | None:
+    """The line through all delays by an influence function. None with too few blocks for the order."""
+    if len(first.at) < _FEWEST_BLOCKS + order - 1:
+        return None
+    phi = basis(first.at, order)
+    theta = np.append(first.theta, 0.0)[: order + 1]
+    if kind in _LOW:
+        theta[0] += _quantile(first.rest, first.weight, kind[2])
+    theta = _solve(phi, first.level, first.weight, theta, first.sigma, kind)
+    rest = first.level - (phi @ theta)[:, None]
+    covariance, dof = _covariance(phi, rest, first.weight, first.sigma, kind)
+    return Centre(first.half_s, theta, covariance, dof)
+
+
+def _start(at: FloatArray, level: FloatArray, weight: FloatArray) -> FloatArray:
+    """A line through the blocks' medians, near enough to begin with: the median slope over half the blocks."""
     passed = np.cumsum(weight, axis=1)
     middle = level[np.arange(len(level)), (passed >= 0.5 * passed[:, -1:]).argmax(axis=1)]
-    slopes = (middle[len(middle) // 2 :][: len(middle) // 2] - middle[: len(middle) // 2]) / (
-        phi[len(middle) // 2 :, 1][: len(middle) // 2] - phi[: len(middle) // 2, 1]
-    )
-    slope = float(np.median(slopes))
-    return np.array([float(np.median(middle - slope * phi[:, 1])), slope, *([0.0] * (phi.shape[1] - 2))])
+    half = len(middle) // 2
+    slope = float(np.median((middle[-half:] - middle[:half]) / (at[-half:] - at[:half])))
+    return np.array([float(np.median(middle - slope * at)), slope])
 
 
 def _solve(
     phi: FloatArray, level: FloatArray, weight: FloatArray, theta: FloatArray, sigma: float, kind: tuple[float, ...]
 ) -> FloatArray:
     """The M-estimate (order + 1,) from ``theta`` on, by reweighting."""
-    if sigma == 1.0:
-        rest = level - (phi @ theta)[:, None]
-        sigma = max(1.4826 * _quantile(np.abs(rest), weight, 0.5), 1.0)
     width, down, up = kind[0] * sigma, kind[1], kind[2]
+    enough = _CLOSE * sigma / float(np.sqrt(weight.sum()))
     for _ in range(_ROUNDS):
         rest = level - (phi @ theta)[:, None]
         pull = weight * _pull(rest / width, down, up)
         total = pull.sum(axis=1)
         step = np.linalg.solve((phi * total[:, None]).T @ phi, phi.T @ (pull * rest).sum(axis=1))
         theta = theta + step
-        if np.abs(step).max() < 1e-4 * sigma:
+        if np.abs(step).max() < enough:
             break
     return theta
 
 
 def _pull(off: FloatArray, down: float, up: float) -> FloatArray:
     """Influence over distance: 1 inside -down..up, then falling so that the influence stays at its end."""
-    return np.where(off > 0, up / np.maximum(off, up), down / np.maximum(-off, down))
+    return np.where(off > 0, up, down) / np.maximum(np.abs(off), np.where(off > 0, up, down))
 
 
-def _influence(rest: FloatArray, width: float, kind: tuple[float, ...]) -> FloatArray:
-    return np.clip(rest / width, -kind[1], kind[2])
-
-
-def _variance(rest: FloatArray, weight: FloatArray, sigma: float, kind: tuple[float, ...]) -> float:
+def _variance(first: Rough, kind: tuple[float, ...]) -> float:
     """Of the estimate, per chunk, if all were independent, ns^2."""
-    shifted = rest - (_quantile(rest, weight, kind[2]) if kind in _LOW else 0.0)
-    width = kind[0] * sigma
-    score = _influence(shifted, width, kind)
-    total = float(weight.sum())
+    rest, weight = first.rest, first.weight
+    if kind in _LOW:
+        rest = rest - _quantile(rest, weight, kind[2])
+    width, total = kind[0] * first.sigma, float(weight.sum())
+    score = np.clip(rest / width, -kind[1], kind[2])
     mean = float((weight * score).sum()) / total
-    steep = float(weight[(shifted > -kind[1] * width) & (shifted < kind[2] * width)].sum()) / (total * width)
+    steep = float(weight[(rest > -kind[1] * width) & (rest < kind[2] * width)].sum()) / (total * width)
     return float((weight * (score - mean) ** 2).sum()) / total / max(steep, 1e-12) ** 2
 
 
@@ -154,13 +182,14 @@ def _covariance(
 ) -> tuple[FloatArray, float]:
     """Of the estimate, and its degrees of freedom, by the scatter of the blocks' scores about none."""
     width = kind[0] * sigma
-    score = (weight * _influence(rest, width, kind)).sum(axis=1)
+    score = (weight * np.clip(rest / width, -kind[1], kind[2])).sum(axis=1)
     count = weight.sum(axis=1)
-    steep = float(weight[(rest > -kind[1] * width) & (rest < kind[2] * width)].sum()) / (float(count.sum()) * width)
+    wider = width * (1.5 if kind[0] < 0.3 else 1.0)  # the estimate sits where by chance delays are densest
+    steep = float(weight[(rest > -kind[1] * wider) & (rest < kind[2] * wider)].sum()) / (float(count.sum()) * wider)
     dof = float(len(phi) - phi.shape[1])
     value = score / np.sqrt(count)
     power = float(value @ value)
-    scatter = power / dof / max(steep, 1e-12) ** 2
+    scatter = (1 + 1 / len(value)) * power / dof / max(steep, 1e-12) ** 2
     together = float(value[1:] @ value[:-1]) / power if power > 0 else 0.0
     if together > 2 / np.sqrt(len(value)):
         together = min(together, 0.9)
@@ -170,7 +199,9 @@ def _covariance(
 
 
 def _quantile(value: FloatArray, weight: FloatArray, share: float) -> float:
-    flat, heavy = value.ravel(), weight.ravel()
-    order = np.argsort(flat)
-    passed = np.cumsum(heavy[order]) - 0.5 * heavy[order]
-    return float(np.interp(share * heavy.sum(), passed, flat[order]))
+    return _quantiles(value, weight, (share,))[0]
+
+
+def _quantiles(value: FloatArray, weight: FloatArray, shares: tuple[float, ...]) -> tuple[float, ...]:
+    heavy = weight.ravel()
+    return weighted_quantiles(value.ravel(), heavy / float(heavy.sum()), shares)

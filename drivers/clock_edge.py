@@ -14,18 +14,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drivers.clock_blocks import LOWEST, Blocks
+from drivers.clock_blocks import LOWEST, Blocks, huber_line
 from drivers.clock_line import NODES, ClockLine, basis, weighted_quantiles
 from drivers.types import FloatArray
 
 _ALPHAS = np.array([1.0, 1.25, 1.6, 2.0, 2.5, 3.2, 4.0, 5.0, 6.5])
 _LOG_PRIOR = -(_ALPHAS - 1.0)
-_SMOOTH = 2.7
-"""Delays whose density falls off faster than this have no least value that data could show: the least that
-occurred counts."""
+_SMOOTH = 2.4
+"""Delays whose density falls off faster than this may have no least value that data could show: the estimate is the
+least that occurred,"""
+_ALWAYS_SMOOTH = 4.0
+"""and of those that fall off as fast as this the interval holds only that; in between, both meanings."""
 _FEWEST, _MOST = 16, 100
 _PER_ROOT = 0.8
+_CORNERS = 64
+"""The lower hull of so many lowest points is that of all, but for its ends."""
 _ZOOMS, _UNLIKELY = 8, 9.0
+"""Grids at most, and nats below the best at which one may end."""
 _SHARPEST_NS = 50.0
 """Excesses below this are rounding."""
 
@@ -78,33 +83,40 @@ def edge_line(blocks: Blocks, half_s: float, order: int, bulk: Bulk | None) -> C
     grid = _posterior(points, bulk)
     unit, first = points.threshold_ns, points.first
     weight = grid.weight.sum(axis=1)
-    theta = [
-        tuple(unit * v + first[1 + axis] for v in weighted_quantiles(grid.theta[:, axis], weight, (0.025, 0.5, 0.975)))
-        for axis in range(order)
-    ]
-    nodes = basis(NODES, order)[:, 1:]
-    top = grid.top + nodes @ grid.theta.T
-    smooth = grid.alpha > _SMOOTH
-    every = grid.weight.ravel()
-    flat = np.repeat(weight, 1)
-    bands = []
-    for line in top:
-        high = weighted_quantiles(line, flat, (0.025, 0.5, 0.975))
-        edge = high if smooth else weighted_quantiles((line[:, None] - grid.under).ravel(), every, (0.04, 0.5, 0.5))
-        bands.append((edge[0], edge[1], high[2]))
-    low, middle, high_end = (unit * np.array(column) for column in zip(*bands, strict=True))
-    slope = theta[0]
-    curve = theta[1] if order == 2 else (0.0, 0.0, 0.0)
-    estimate = np.array([slope[1], curve[1]])[:order] - first[1:]
-    offset = float(np.median(middle - nodes @ estimate))
-    line = offset + nodes @ estimate
+    theta = []
+    for axis in range(order):
+        low, middle, high = weighted_quantiles(grid.theta[:, axis], weight, (0.025, 0.5, 0.975))
+        theta.append(tuple((unit * end + first[1 + axis]) / half_s ** (axis + 1) for end in (low, middle, high)))
+    estimate = np.array([ends[1] for ends in theta]) * half_s ** np.arange(1, order + 1) - first[1:]
+    shape = basis(NODES, order)[:, 1:]
+    bands = unit * np.array([_band(grid, weight, phi) for phi in shape]) - (shape @ estimate)[:, None]
+    offset = float(np.median(bands[:, 1]))
     return ClockLine(
         half_s,
         offset + float(first[0]),
-        (slope[0] / half_s, slope[1] / half_s, slope[2] / half_s),
-        (curve[0] / half_s**2, curve[1] / half_s**2, curve[2] / half_s**2),
-        (np.minimum(low - line, 0.0), np.maximum(high_end - line, 0.0)),
+        _ends(theta[0]),
+        _ends(theta[1]) if order == 2 else (0.0, 0.0, 0.0),
+        (np.minimum(bands[:, 0] - offset, 0.0), np.maximum(bands[:, 2] - offset, 0.0)),
     )
+
+
+def _ends(values: tuple[float, ...]) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+def _band(grid: _Grid, weight: FloatArray, phi: FloatArray) -> tuple[float, float, float]:
+    """Low end, estimate and high end of the offset at one time, in thresholds over the first line.
+
+    Whatever the delays are, no more than the least that occurred can lie on the line; how much less than that does
+    depends on whether the delays have a least value at all.
+    """
+    touching = grid.top + grid.theta @ phi
+    smooth = float(np.clip((grid.alpha - _SMOOTH) / (_ALWAYS_SMOOTH - _SMOOTH), 0.0, 1.0))
+    under = (touching[:, None] - grid.under).ravel()
+    either = np.concatenate([smooth * weight, (1 - smooth) * grid.weight.ravel()])
+    low, middle = weighted_quantiles(np.concatenate([touching, under]), either, (0.04 - 0.015 * smooth, 0.5))
+    least, high = weighted_quantiles(touching, weight, (0.5, 0.975))
+    return low, least if smooth else middle, high
 
 
 def _lowest(blocks: Blocks, half_s: float, order: int) -> _Lowest | None:
@@ -131,7 +143,12 @@ def _lowest(blocks: Blocks, half_s: float, order: int) -> _Lowest | None:
 def _under(at: FloatArray, delay: FloatArray, order: int) -> FloatArray:
     """(order + 1,) of a curve under all points that touches the lowest: the lower hull's edge under the middle."""
     curve = _bend(at, delay) if order == 2 else 0.0
-    offset, slope = _hull_edge(at, delay - curve * (at**2 - 1 / 3))
+    straight = delay - curve * (at**2 - 1 / 3)
+    if len(at) > 4 * _CORNERS:
+        rest = straight - huber_line(at, straight)[0] * at
+        near = np.argpartition(rest, _CORNERS)[:_CORNERS]
+        at, straight = at[near], straight[near]
+    offset, slope = _hull_edge(at, straight)
     return np.array([offset, slope, curve])[: order + 1]
 
 

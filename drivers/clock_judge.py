@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from drivers.clock_blocks import Blocks
-from drivers.clock_centre import centre, jitters
+from drivers.clock_centre import Centre, Rough, centre, influence, jitters, rough
 from drivers.clock_edge import edge_line
 from drivers.clock_fit import ClockFit, drift_of
 from drivers.clock_lattice import fit_lattice
@@ -76,49 +76,52 @@ def judge(evidence: Evidence, segment: int, start: int, device0_ns: int, base_ns
 
 def _line(evidence: Evidence, half_s: float) -> tuple[str, ClockLine, float]:
     """Kind, line and cell."""
-    blocks, cell = evidence.blocks, evidence.cell_ns
+    blocks = evidence.blocks
     if evidence.arrivals < _FEWEST or not half_s:
-        return "floor", _unknown(blocks, half_s, cell), cell
-    if evidence.poll_ns and _may_poll(evidence, half_s):
-        lattice = fit_lattice(evidence.at_s, evidence.delay_ns, evidence.poll_ns, cell)
-        if lattice is not None:
-            edges = np.array([lattice.offset_at(float(at)) for at in NODES * half_s])
-            offset = lattice.offset_ns
-            slope = lattice.slope_ns_per_s
-            middle = offset + slope * NODES * half_s
-            line = ClockLine(
-                half_s, offset, (lattice.slope_low_ns_per_s, slope, lattice.slope_high_ns_per_s),
-                (-np.inf, 0.0, np.inf), (edges[:, 0] - middle, edges[:, 2] - middle),
-            )  # fmt: skip
-            return "lattice", line, lattice.cell_ns
-    cell = evidence.told_cell_ns
-    bend = _bend(blocks, half_s)
-    order = 2 if bend is not None and bend[1] and not cell else 1
-    if not cell and jitters(blocks, half_s):
-        found = centre(blocks, half_s, order, symmetric=True)
+        return "floor", _unknown(blocks, half_s, evidence.cell_ns), evidence.cell_ns
+    first = rough(blocks, half_s)
+    if evidence.poll_ns and _may_poll(evidence, first):
+        found = _lattice(evidence, half_s)
         if found is not None:
-            line = _with_bend(found.line(), bend, order)
-            return "centre", line, 0.0
-    every = centre(blocks, half_s, order, symmetric=False)
-    floor = edge_line(blocks, half_s, order, every.bulk() if every is not None and not cell else None)
+            return "lattice", *found
+    cell = evidence.told_cell_ns
+    both = not cell and first is not None and jitters(first)
+    bend, order, bulk = None, 1, None
+    if first is not None and not cell:
+        kind = influence(first, symmetric=both)
+        bend = _bend(blocks, half_s, centre(first, 2, kind))
+        order = 2 if bend is not None and bend[1] else 1
+        bulk = centre(first, order, kind)
+    if both and bulk is not None:
+        return "centre", _with_bend(bulk.line(), bend, order), 0.0
+    floor = edge_line(blocks, half_s, order, bulk.bulk() if bulk is not None else None)
     if floor is None:
         return "floor", _unknown(blocks, half_s, cell), cell
     floor = _wandering(_with_bend(floor, bend, order), blocks)
-    cell = cell or _unseen_cell(evidence, floor)
+    cell = cell or _unseen_cell(evidence, floor, first.sigma if first is not None else 0.0)
     return "floor", _strip(floor, blocks, cell) if cell else floor, cell
 
 
-def _may_poll(evidence: Evidence, half_s: float) -> bool:
+def _may_poll(evidence: Evidence, first: Rough | None) -> bool:
     """Delays that keep to one line do not wait for polls, and a sampling rate that is far off fits no lattice."""
-    every = centre(evidence.blocks, half_s, 1, symmetric=True)
-    if every is None:
+    if first is None:
         return True
-    sigma = _jitter(
-        evidence.blocks.level_ns - _at(every.line(), evidence.blocks.at_s)[:, None], evidence.blocks.weight
-    )[1]
-    if evidence.n < _TOGETHER * evidence.arrivals and sigma < _STRAIGHT * evidence.cell_ns:
+    if evidence.n < _TOGETHER * evidence.arrivals and first.sigma < _STRAIGHT * evidence.cell_ns:
         return False
-    return abs(float(every.theta[1])) - 4 * float(np.sqrt(every.covariance[1, 1])) < _MOST_SLOPE * half_s
+    slope, error = first.slides()
+    return abs(slope) - 4 * error < _MOST_SLOPE
+
+
+def _lattice(evidence: Evidence, half_s: float) -> tuple[ClockLine, float] | None:
+    """Line and cell of a link that polls; None where no lattice explains the arrivals."""
+    lattice = fit_lattice(evidence.at_s, evidence.delay_ns, evidence.poll_ns, evidence.cell_ns)
+    if lattice is None:
+        return None
+    edges = np.array([lattice.offset_at(float(at)) for at in NODES * half_s])
+    slope = lattice.slope_low_ns_per_s, lattice.slope_ns_per_s, lattice.slope_high_ns_per_s
+    middle = lattice.offset_ns + slope[1] * NODES * half_s
+    band = edges[:, 0] - middle, edges[:, 2] - middle
+    return ClockLine(half_s, lattice.offset_ns, slope, (-np.inf, 0.0, np.inf), band), lattice.cell_ns
 
 
 def _unknown(blocks: Blocks, half_s: float, cell: float) -> ClockLine:
@@ -131,17 +134,16 @@ def _unknown(blocks: Blocks, half_s: float, cell: float) -> ClockLine:
     return ClockLine(half_s, lowest, wide, wide, (-ends, ends))
 
 
-def _bend(blocks: Blocks, half_s: float) -> tuple[tuple[float, float, float], bool] | None:
+def _bend(blocks: Blocks, half_s: float, bulk: Centre | None) -> tuple[tuple[float, float, float], bool] | None:
     """Curve (low end, estimate, high end, ns/s^2) by all delays or the earliest, whichever are surer, and whether it
     is believed. None: too little to say."""
     found: list[tuple[float, float, float]] = []
-    bulk = centre(blocks, half_s, 2, symmetric=False)
     if bulk is not None:
         found.append((float(bulk.theta[2]), float(np.sqrt(bulk.covariance[2, 2])), bulk.dof))
     low = _low_bend(blocks, half_s)
     if low is not None:
         found.append(low)
-    if not found or half_s <= 0:
+    if not found:
         return None
     curve, error, dof = min(found, key=lambda item: item[1] * float(special.stdtrit(item[2], 0.975)))
     reach = error * float(special.stdtrit(dof, 0.975))
@@ -211,10 +213,11 @@ def _wandering(line: ClockLine, blocks: Blocks) -> ClockLine:
     )
 
 
-def _unseen_cell(evidence: Evidence, line: ClockLine) -> float:
-    """Several samples an arrival, and no drift or one that goes by samples: a poll may hold the last of each chunk up
-    to a period. A drift that goes smoothly shows that nothing polls."""
-    if evidence.n < _TOGETHER * evidence.arrivals:
+def _unseen_cell(evidence: Evidence, line: ClockLine, jitter_ns: float) -> float:
+    """Every arrival brings the same few samples, waits hardly differ, and no drift shows or one that goes by samples: a
+    poll may hold the last of each chunk up to a period. A drift that goes smoothly shows that nothing polls."""
+    together = evidence.n / evidence.arrivals
+    if together < _TOGETHER or abs(together - round(together)) > 0.05 or jitter_ns > evidence.spacing_ns / 2:
         return 0.0
     at, low = _part_floors(evidence.blocks, line.half_s)
     rest = low - _at(line, at * line.half_s)
