@@ -23,7 +23,7 @@ _STEADY = 50e-6
 """and so much against a rate that is."""
 FLOOR_BLOCKS = 10
 _LAG_BLOCKS = 3
-"""The rate rests on ten lows before these, which a step in progress may have moved."""
+"""The rate rests on ten lows before these, which a step in progress may have moved; the floor leaves out the last."""
 PAST_BLOCKS = FLOOR_BLOCKS + _LAG_BLOCKS
 _NOISE_BLOCKS = 30
 _REMEMBERED = 3600
@@ -33,8 +33,9 @@ _SLOW, _FAST, _LARGEST, _MEAN, _FEW = 2.5, 8.0, 3.2, 4.0, 4.0
 """Margins: of the lows' errors' 80 % quantile for 3 s and 0.8 s of lateness, of the largest, of the mean delay; and
 by how many errors' worth the quantile is distrusted."""
 _SILENCE_NS = 3 * SECOND_NS
-_FOUND, _STRAYS = 0.6, 2.2
-"""A step is found if the margin is so much of it, and if it is so many times the largest error of a low."""
+_FOUND, _STRAYS, _LASTS = 0.55, 2.6, 3.3
+"""A step is found if the margin is so much of it and if it is so many times the largest error of a low; half of it is
+never taken for it if it is so many times the lateness that lasts for half a second."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,7 +83,7 @@ class Seconds:
     mean: FloatArray
     """Mean delay over the smallest."""
     known: IntArray
-    """Lows before it on which the floor rests, ten at most."""
+    """Lows up to the second before it on which the floor rests, ten at most."""
     floor: FloatArray
     """At its beginning; infinite without lows before it."""
     slope: FloatArray
@@ -114,7 +115,7 @@ class Noise:
         needs = self._slow(seconds)[0] + seconds.slack
         self._errors = np.concatenate([self._errors, seconds.error[:ended]])[-_REMEMBERED:]
         self._lates = np.concatenate([self._lates, seconds.late[:ended]])[-_REMEMBERED:]
-        self._needs = np.concatenate([self._needs, np.maximum(needs, 3 * seconds.slack)[:ended]])[-_REMEMBERED:]
+        self._needs = np.concatenate([self._needs, np.maximum(needs, 1.6 * seconds.slack)[:ended]])[-_REMEMBERED:]
         self._means = np.concatenate([self._means, seconds.mean[:ended]])[-FLOOR_BLOCKS - 1 :]
 
     def margins(self, seconds: Seconds, first_mean: float, least: float) -> tuple[FloatArray, FloatArray]:
@@ -154,8 +155,8 @@ class Noise:
         if np.count_nonzero(known) < 3:
             return float("inf")
         errors, late, needs = np.abs(self._errors[known]), self._lates[known], self._needs[known]
-        most = max(np.quantile(errors, 0.985, method="higher"), np.quantile(late, 0.97))
-        return float(max(np.quantile(needs, 0.9) / _FOUND, _STRAYS * most))
+        most = max(_STRAYS * np.quantile(errors, 0.985, method="higher"), _LASTS * np.quantile(late, 0.97))
+        return float(max(np.quantile(needs, 0.9) / _FOUND, most))
 
 
 def seconds_of(chunks: Chunks, start_ns: int, past_at: FloatArray, past_low: FloatArray) -> Seconds:
@@ -172,11 +173,12 @@ def seconds_of(chunks: Chunks, start_ns: int, past_at: FloatArray, past_low: Flo
     lows = _windows(np.concatenate([np.full(pad, np.inf), past_low, low]), len(low))
     times = _windows(np.concatenate([np.full(pad, float(start_ns)), past_at, at]), len(low))
     slope, unsure = _slopes(lows[:, :FLOOR_BLOCKS], times[:, :FLOOR_BLOCKS], at)
-    lows, times = lows[:, _LAG_BLOCKS:], times[:, _LAG_BLOCKS:]
+    silence = at - times[:, -1]
+    lows, times = lows[:, _LAG_BLOCKS - 1 : -1], times[:, _LAG_BLOCKS - 1 : -1]
     known = np.isfinite(lows).sum(axis=1)
     floor = (lows + slope[:, None] * (at[:, None] - times)).min(axis=1)
     oldest = times[np.arange(len(low)), np.minimum(FLOOR_BLOCKS - known, FLOOR_BLOCKS - 1)]
-    based = np.where((known >= 3) & (at - times[:, -1] <= _SILENCE_NS), floor, np.nan)
+    based = np.where((known >= 3) & (silence <= _SILENCE_NS), floor, np.nan)
     return Seconds(starts, at, low, mean, known, floor, slope, unsure, oldest, low - based, top - based)
 
 

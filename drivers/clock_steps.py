@@ -41,6 +41,8 @@ _MOMENTS_NS = 300_000_000
 """A step happens within moments: a clock that runs at another rate moves as far in seconds."""
 _TRIGGER, _NEARLY = 0.6, 0.8
 """Shares of the smallest step: what is looked at, and what is reported as its size is known to a batch only."""
+_AMID = 4
+"""A chunk on time with so many late ones on both sides is a single wrong stamp."""
 _MOST_STEPS = 100
 _KEPT_BLOCKS = 14
 _LOOK_NS = SECOND_NS // 2
@@ -272,10 +274,10 @@ class StepFinder:
         return [step] if abs(size) >= _NEARLY * self._smallest else []
 
     def _forget(self, seconds: Seconds, open_from: int) -> None:
-        """Keep the chunks of the last second, and since a second before lateness that may still prove to be a step."""
+        """Keep the chunks of the last two seconds, and of those before lateness that may still prove to be a step."""
         last = len(seconds.starts) - 1
         run = int(np.searchsorted(seconds.starts, open_from, side="right")) - 1
-        keep = max(min(last, run) - 1, last - _KEPT_BLOCKS, 0)
+        keep = max(min(last, run) - 2, last - _KEPT_BLOCKS, 0)
         if not keep:
             return
         first = int(seconds.starts[keep])
@@ -308,6 +310,7 @@ class StepFinder:
         if not self._gone:
             floor[: sizes[0]] = second_lowest(chunks.delay[: sizes[0]])
         known = (np.arange(count) + self._gone >= SETTLED) & (chunks.at - self._start_ns >= SETTLE_NS)
+        known[: sizes[0]] &= not self._gone  # judged before; kept for what comes after
         margins = self._noise.margins(seconds, self._first_mean(), _TRIGGER * self._smallest)
         slow, fast = (np.repeat(margin, sizes) for margin in margins)
         over = np.where(known, chunks.delay - np.where(known, floor, 0.0), 0.0)
@@ -327,16 +330,18 @@ class StepFinder:
 
 def _jump(chunks: Chunks, earliest: FloatArray, margin: FloatArray) -> tuple[int, int] | None:
     """The first of two chunks, soon after another, that come sooner than is possible; and the other."""
-    early = np.flatnonzero(chunks.delay < earliest)
+    early = np.flatnonzero(chunks.delay[:-1] < earliest[:-1])
     # both against the first one's floor: the second's may have taken the first in already
-    soon = (np.diff(early) == 1) | (np.diff(chunks.at[early]) <= _PAIR_NS)
-    pair = soon & (chunks.delay[early[1:]] < earliest[early[:-1]])
-    for place, second in zip(early[:-1][pair].tolist(), early[1:][pair].tolist(), strict=True):
+    later = np.append(early[1:], len(chunks))[: len(early)]
+    second = np.where(chunks.delay[early + 1] < earliest[early], early + 1, np.minimum(later, len(chunks) - 1))
+    pair = (second == early + 1) | (chunks.at[second] - chunks.at[early] <= _PAIR_NS)
+    pair &= chunks.delay[second] < earliest[early]
+    for place, other in zip(early[pair].tolist(), second[pair].tolist(), strict=True):
         before = float(np.median(chunks.delay[_moments(chunks, place, SECOND_NS)]))
         least = float(margin[place]) / 2
-        sudden = before - float(min(chunks.delay[place], chunks.delay[second])) >= least
+        sudden = before - float(min(chunks.delay[place], chunks.delay[other])) >= least
         if sudden and _goes_on(chunks, place, 1.5 * least, float(earliest[place]) + least):
-            return place, second
+            return place, other
     return None
 
 
@@ -345,9 +350,12 @@ def _lateness(
 ) -> tuple[tuple[int, int, int] | None, int]:
     """First chunk, the chunk that made it certain and the first settled one of lateness that stays; and the first
     chunk of lateness at the end of the data."""
+    counts = np.concatenate([[0], np.cumsum(late)])
+    around = counts[2 * _AMID + 1 :] - counts[: -2 * _AMID - 1]
+    late[_AMID:-_AMID] |= around == 2 * _AMID  # a single wrong stamp is not the end of it
     edges = np.diff(late.astype(np.int8), prepend=0, append=0)
     starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    open_from = int(starts[-1]) if len(stops) and stops[-1] == len(late) else len(late)
+    open_from = int(starts[-1]) if len(stops) and stops[-1] >= len(late) - 1 - _AMID else len(late)
     long = (stops - starts >= 3) & (chunks.at[stops - 1] - chunks.at[np.minimum(starts, len(late) - 1)] >= patience_ns)
     for start, stop in zip(starts[long].tolist(), stops[long].tolist(), strict=True):
         found = _stays(chunks, start, stop, float(margin[start]), patience_ns) if start else None
@@ -366,7 +374,7 @@ def _stays(chunks: Chunks, start: int, stop: int, margin: float, patience_ns: in
             return None
         first = max(min(chunks.since(int(at[last]) - patience_ns), last - 2), start)
         half = min(max(chunks.since((int(at[first]) + int(at[last])) // 2), first + 1), last)
-        sooner, later = float(chunks.delay[first:half].min()), float(chunks.delay[half : last + 1].min())
+        sooner, later = chunks[first:half].low(), chunks[half : last + 1].low()
         before = float(chunks.delay[_moments(chunks, first, _MOMENTS_NS)].min())
         if abs(later - sooner) <= margin / 2 and min(sooner, later) - before >= _TRIGGER * margin:
             return start if wait_ns == patience_ns else first, last, first

@@ -29,6 +29,8 @@ _LEAK = 1 / 64
 """Share of a period by which the line follows a slow device, for each frame received: never over a silence."""
 _DRIFT = 5e-4
 """Error of rate allowed for over a silence."""
+_PATIENCE_NS = 1_000_000_000
+"""Lateness that lasts for so long is no stall: frames were lost that nobody counted."""
 _SCALAR = 12
 """Up to so many frames, plain Python is faster than arrays."""
 _LONGEST_RUN = 8192
@@ -83,6 +85,10 @@ class CounterUnwrapper:
         self._leak_ns = self.period_ns * _LEAK
         self._edge_ns = min(EARLY_NS, self._turn_ns / 4)
         self._late_ns = max(self._turn_ns - self._edge_ns, _STALL_NS)
+        self._lost_ns = self._turn_ns - self._edge_ns
+        self._unseen = self._lost_ns < self._late_ns
+        """A loss of a turn is not told from a stall at once."""
+        self._doubted = max(modulus, math.ceil((_PATIENCE_NS + self._turn_ns) / self.period_ns))
         self._near = min(_STEP_BACK, modulus // 4)
         self._window = (1 << self._near + 1) - 1
         self._segment = -1
@@ -93,6 +99,9 @@ class CounterUnwrapper:
         self._line = 0.0
         self._sure_line = 0.0
         """The line as it was before the last loss of more than a turn, for the next ``_doubt`` frames."""
+        self._late_since_ns: int | None = None
+        """Arrival of the first of the frames that are all late by a turn, of a counter whose turn is shorter than a
+        stall."""
 
     def restart(self) -> None:
         """Whatever comes next begins a new segment: the device was started anew."""
@@ -139,9 +148,17 @@ class CounterUnwrapper:
         late = height - line[:-1]
         odd = late >= self._late_ns - self._edge_ns
         if self._doubt:
-            odd[: self._doubt] |= height[: self._doubt] - self._sure_line < -EARLY_NS
+            followed = (self._doubted - self._doubt + number[: self._doubt]) * self._leak_ns
+            odd[: self._doubt] |= height[: self._doubt] + followed - self._sure_line < -EARLY_NS
+        late_since_ns = None
+        if self._unseen:
+            late_since_ns = self._late_since(late >= self._lost_ns, arrival_ns[start:stop])
+            odd |= arrival_ns[start:stop] - late_since_ns > _PATIENCE_NS
         done = int(odd.argmax()) if odd.any() else stop - start
         if done:
+            if late_since_ns is not None:
+                since = int(late_since_ns[done - 1])
+                self._late_since_ns = since if late[done - 1] >= self._lost_ns else None
             index[start : start + done] = numbers[:done]
             self._last += done
             self._received += done
@@ -152,6 +169,15 @@ class CounterUnwrapper:
             self._last_arrival_ns = int(arrival_ns[start + done - 1])
             self._fallen = 0
         return done
+
+    def _late_since(self, late: np.typing.NDArray[np.bool_], arrival_ns: IntArray) -> IntArray:
+        """(n,) arrival of the first of the late frames up to each; of those in time, their own."""
+        place = np.arange(len(late))
+        first = np.maximum.accumulate(np.where(late, -1, place)) + 1
+        since = arrival_ns[np.minimum(first, place)]
+        if self._late_since_ns is not None:
+            since = np.where(first > 0, since, self._late_since_ns)
+        return np.where(late, since, arrival_ns)
 
     # --- one frame ----------------------------------------------------------------------------
 
@@ -172,20 +198,31 @@ class CounterUnwrapper:
         turns = int((late + self._edge_ns) // self._turn_ns) if late >= self._late_ns else 0
         if late < -(EARLY_NS + _DRIFT * silence_ns) and (step > self._near or self._is_next(arrival_ns)):
             return self._impossible(counter, arrival_ns, position, behind, incidents)
-        early = self._sure_line - height
+        early = self._sure_line - height - (self._doubted - self._doubt + 1) * self._leak_ns
         if self._doubt and early > EARLY_NS:
             detail = f"frames come {early / 1e6:.0f} ms early: the loss told before was counted {self.modulus} frames "
             incidents.append(Incident(position, "reset", detail=detail + "too long, as the silence hid a stall"))
             return self._begin(counter, arrival_ns)
+        if self._unseen:
+            self._late_since_ns = (self._late_since_ns or arrival_ns) if late >= self._lost_ns and not turns else None
+            if self._late_since_ns is not None and arrival_ns - self._late_since_ns > _PATIENCE_NS:
+                more = round(late / self._turn_ns) * self.modulus
+                detail = f"frames stay {late / 1e6:.0f} ms late: about {more} were lost and not counted"
+                incidents.append(Incident(position, "reset", detail=detail))
+                return self._begin(counter, arrival_ns)
         step += turns * self.modulus
         if step > 1:
             incidents.append(Incident(position, "lost", step - 1))
+        if self._doubt and silence_ns >= self._turn_ns / 2:
+            incidents.append(Incident(position, "ambiguous", self.modulus,
+                "frames were lost so soon after a loss of more than a turn of the counter that one of the two may be "
+                f"{self.modulus} frames longer and the other shorter than was counted"))  # fmt: skip
         self._tell_doubt(turns, late - turns * self._turn_ns, silence_ns, position, incidents)
         if turns:
             self._sure_line = self._line
         self._accept(step, arrival_ns)
         if turns:
-            self._doubt = self.modulus
+            self._doubt = self._doubted
         return self._last
 
     def _is_next(self, arrival_ns: int) -> bool:
@@ -239,6 +276,7 @@ class CounterUnwrapper:
         self._received, self._doubt, self._line = 0, 0, 0.0
         self._seen = 1
         self._fallen = 0
+        self._late_since_ns = None
         return counter
 
     def _behind(self, counter: int, back: int, arrival_ns: int, position: int, incidents: list[Incident]) -> int:
