@@ -123,6 +123,8 @@ class _Rounds:
             self._make(self._delayed(), "detection delays", 0)
 
     def _make(self, trials: Sequence[Trial], doing: str, later: int) -> None:
+        """Ordered by seed: trials with one seed share the clean sensors."""
+        trials = sorted(trials, key=lambda trial: (trial.seed, trial))
         total = self._done + len(trials) + later
         score = self._score
 

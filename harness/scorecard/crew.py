@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from harness.rig import Rig
+from harness.scorecard.splice import Splicer
 from harness.scorecard.targets import Target
 from harness.scorecard.trial import Trace, Trial, prepare, run_trial
-from harness.stage import ModelStage
 
 _BUNDLE = 4
 """Trials that travel together: few enough that progress is smooth and Ctrl-C quick."""
@@ -29,15 +29,15 @@ class Crew:
     targets: Sequence[Target]
     jobs: int
     _pool: ProcessPoolExecutor | None = None
-    _stage: ModelStage | None = field(default=None, repr=False)
+    _splicer: Splicer | None = field(default=None, repr=False)
 
     def run(self, trials: Sequence[Trial], on_trace: Callable[[Trace], None]) -> None:
         """Every trial, each trace handed over as it comes. KeyboardInterrupt leaves the rest out."""
         if self._pool is None:
-            if self._stage is None:
-                self._stage = prepare(self.rig)
+            if self._splicer is None:
+                self._splicer = prepare(self.rig)
             for trial in trials:
-                on_trace(run_trial(self.rig, self.targets, trial, self._stage))
+                on_trace(run_trial(self._splicer, self.targets, trial))
             return
         bundles = [tuple(trials[at : at + _BUNDLE]) for at in range(0, len(trials), _BUNDLE)]
         waiting: set[Future[list[Trace]]] = {self._pool.submit(_work, bundle) for bundle in bundles}
@@ -92,18 +92,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-_JOB: tuple[Rig, tuple[Target, ...], ModelStage] | None = None
+_JOB: tuple[Splicer, tuple[Target, ...]] | None = None
 
 
 def _begin(rig: Rig, targets: tuple[Target, ...]) -> None:
     """In a new process. Ctrl-C reaches every process of a terminal, and is the first one's to answer."""
     global _JOB
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _JOB = rig, targets, prepare(rig)
+    _JOB = prepare(rig), targets
 
 
 def _work(trials: tuple[Trial, ...]) -> list[Trace]:
     if _JOB is None:
         raise RuntimeError("this process was not started by hire()")
-    rig, targets, stage = _JOB
-    return [run_trial(rig, targets, trial, stage) for trial in trials]
+    splicer, targets = _JOB
+    return [run_trial(splicer, targets, trial) for trial in trials]

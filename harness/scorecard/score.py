@@ -73,15 +73,28 @@ class Score:
     def can_see(self, check: str, target: Target) -> bool:
         """A check promises to see what it judges: in clean runs it gives a verdict about the damaged place.
 
-        A verdict about the whole rig is about the streams that windows wait for.
+        By the measures that the fault changes anywhere, if it changes any. A verdict about the whole rig is about the
+        streams that windows wait for.
         """
-        subjects = {subject for name, _, subject in self.judged if name == check}
+        fired = self._fired(check, target.fault)
+        subjects = {s for name, measure, s in self.judged if name == check and (not fired or measure in fired)}
         if "rig" in subjects:
             subjects |= self.waited_for
         parts = {part for subject in subjects for part in subject.split("~")}
         if target.stream:
             return target.place in parts or target.role in parts
         return target.role in {part.split("/")[0] for part in parts}
+
+    def _fired(self, check: str, fault: str) -> set[str]:
+        """The measures by which a check failed rightly because of a fault, wherever that was."""
+        return {
+            each.measure
+            for (number, _), runs in self.cells.items()
+            if self.targets[number].fault == fault
+            for run in runs.values()
+            for each in run.right
+            if each.check == check
+        }
 
     def measures(self) -> list[Measured]:
         """Everything that was judged anywhere, in a fixed order."""

@@ -6,12 +6,13 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from harness.bench import Mode, stream_specs
+from harness.bench import stream_specs
 from harness.checks.registry import load_check, make_limits
 from harness.recording import Recording
 from harness.rig import Rig
-from harness.run import Result, run_rig
+from harness.run import Result
 from harness.scorecard.prefix import until
+from harness.scorecard.splice import Splicer
 from harness.scorecard.targets import Target, damage, damaged
 from harness.stage import ModelStage
 from harness.verdict import Outcome, Verdict
@@ -60,29 +61,29 @@ class Trace:
     """Check -> from the damage's first moment to the shortest recording on which the check fails."""
 
 
-def prepare(rig: Rig) -> ModelStage:
-    """The rig's model, loaded and warmed up once for many trials."""
+def prepare(rig: Rig) -> Splicer:
+    """A clean rig with its model, loaded and warmed up once for many trials."""
     stage = ModelStage(rig.model)
     stage.prepare(stream_specs(rig))
-    return stage
+    return Splicer(rig, stage)
 
 
-def run_trial(rig: Rig, targets: Sequence[Target], trial: Trial, stage: ModelStage | None = None) -> Trace:
-    """Run a clean rig with the damage that the trial names; KeyboardInterrupt if somebody ends the run."""
+def run_trial(splicer: Splicer, targets: Sequence[Target], trial: Trial) -> Trace:
+    """Run the rig with the damage that the trial names; KeyboardInterrupt if somebody ends the run."""
+    rig = splicer.rig
     if trial.target == CLEAN:
-        result = _run(replace(rig, seed=trial.seed), stage)
+        result = _ended(splicer.whole(replace(rig, seed=trial.seed)))
         judged = frozenset((v.check, v.measure, v.subject) for v in result.verdicts if v.outcome is not Outcome.NOT_RUN)
         findings = tuple(_findings(result.verdicts, rig.sensors))
         return Trace(trial, findings, judged, result.recording.windows.waited_for)
     target = targets[trial.target]
     fault = damage(target, trial.level, trial.seed, rig.duration_s)
-    result = _run(damaged(rig, target.role, fault, trial.seed), stage)
+    result = _ended(splicer.run(damaged(rig, target.role, fault, trial.seed), target.role))
     delays = _delays_s(result, target) if trial.delay else None
     return Trace(trial, tuple(_findings(result.verdicts, rig.sensors)), delays_s=delays)
 
 
-def _run(rig: Rig, stage: ModelStage | None) -> Result:
-    result = run_rig(rig, Mode.VIRTUAL, prepared=stage)
+def _ended(result: Result) -> Result:
     if result.exit_code == 130:
         raise KeyboardInterrupt
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -87,12 +88,22 @@ def _told(seed: int, finding: Finding) -> str:
 
 
 def _broken(campaign: Campaign) -> Iterator[Reason]:
+    """Once for each thing that is said, with the first place where it happened."""
     score = campaign.score
-    cells = {"clean runs": score.clean} | {_where(score.targets[t], lv): runs for (t, lv), runs in score.cells.items()}
-    for where, runs in cells.items():
-        for measured, count in sorted(counted(runs.values(), "broken").items()):
-            told = _told(*_first(runs, "broken", measured))
-            yield Reason("broken", f"{measured} was INVALID in {count} of {len(runs)} runs: {where}; {told}")
+    cells = {"a clean rig": score.clean}
+    cells |= {_where(score.targets[t], level): runs for (t, level), runs in sorted(score.cells.items())}
+    total = sum(map(len, cells.values()))
+    places = [
+        (Measured(finding.check, finding.measure), finding.reason, f"{where}, seed {seed}")
+        for where, runs in cells.items()
+        for seed in sorted(runs)
+        for finding in runs[seed].broken
+    ]
+    counts = Counter((measured, reason) for measured, reason, _ in places)
+    first = {(measured, reason): place for measured, reason, place in reversed(places)}
+    for (measured, reason), count in sorted(counts.items()):
+        text = f"{measured} was INVALID in {count} of {total} runs, first on {first[measured, reason]}: {reason}"
+        yield Reason("broken", text)
 
 
 def _alarms(campaign: Campaign) -> Iterator[Reason]:
