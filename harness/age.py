@@ -16,12 +16,12 @@ from harness.clocks import Line, Span, StreamClock, floors, line_of
 from harness.recording import Recording, StreamData
 
 _MINUTE_MS = 60_000.0
-_FEWEST_BLOCKS = 6
+_FEWEST_BLOCKS = 4
 _MOST_BLOCKS = 64
-_PARTS = (1, 2, 4)
-"""Growth is looked for over the whole span, and over halves and quarters of it that overlap."""
+_PARTS = (1, 2, 3, 4, 6, 8)
+"""Growth is looked for over the whole span, and over such parts of it, each of which overlaps the next by half."""
 _SEVERAL = 1.5
-"""Intervals of parts are wider by so much: there are a dozen of them, and the steepest counts."""
+"""Intervals of parts are wider by so much: there are many of them, and the steepest counts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +98,10 @@ def growth_of(clock: StreamClock) -> tuple[Growth, Growth] | None:
         for part in _parts(len(at_ns), count)
     ]
     fit = max(span.fits, key=lambda fit: fit.n)
-    value, low, high = (-_MINUTE_MS * 1e-6 * ppm for ppm in (fit.drift_ppm, fit.drift_high_ppm, fit.drift_low_ppm))
-    ends = clock.arrival_ns[[fit.start, fit.start + fit.n - 1]].tolist()
-    return Growth(value, low, high, *ends), max(found, key=lambda growth: growth.low)
+    ppms = (fit.drift_ppm, fit.drift_high_ppm, fit.drift_low_ppm)
+    value, low, high = (_MINUTE_MS * (1 / (1 + ppm * 1e-6) - 1) for ppm in ppms)
+    begin_ns, end_ns = clock.arrival_ns[[fit.start, fit.start + fit.n - 1]].tolist()
+    return Growth(value, low, high, begin_ns, end_ns), max(found, key=lambda growth: growth.low)
 
 
 def _parts(count: int, parts: int) -> list[slice]:
@@ -117,9 +118,13 @@ def _growth(at_ns: IntArray, floor_ns: FloatArray, cell_ns: float, widen: float)
     slope, half = _slope(at_s, floor_ns, cell_ns)
     halves = [_slope(at_s[part], floor_ns[part], cell_ns) for part in (slice(middle), slice(middle, None))]
     lows = [each - widen * error for each, error in ((slope, half), *halves)]
-    low, high = min(lows), slope + widen * half
-    scale = _MINUTE_MS * 1e-9
-    return Growth(scale * slope, scale * low, scale * high, int(at_ns[0]), int(at_ns[-1]))
+    value, low, high = (_per_minute(each) for each in (slope, min(lows), slope + widen * half))
+    return Growth(value, low, high, int(at_ns[0]), int(at_ns[-1]))
+
+
+def _per_minute(slope: float) -> float:
+    """ms per minute in which samples are taken, from ns per second in which they arrive."""
+    return _MINUTE_MS * slope * 1e-9 / max(1 - slope * 1e-9, 0.1)
 
 
 def _slope(at_s: FloatArray, floor_ns: FloatArray, cell_ns: float) -> tuple[float, float]:

@@ -98,7 +98,7 @@ def _spans(stream: StreamData, device_ns: IntArray) -> list[Span]:
     cuts = np.zeros(len(device_ns), dtype=np.int64)
     cuts[1:] = np.diff(stream.segment) != 0
     begins = set(np.flatnonzero(cuts).tolist())
-    for step in find_steps(device_ns, arrival_ns, stream.segment, smallest_ms=_SMALLEST_MS):
+    for step in find_steps(_level(device_ns, arrival_ns), arrival_ns, stream.segment, smallest_ms=_SMALLEST_MS):
         cuts[step.index] = 1
     groups: list[list[ClockFit]] = []
     for fit in fit_clock(device_ns, arrival_ns, np.cumsum(cuts)):
@@ -110,12 +110,24 @@ def _spans(stream: StreamData, device_ns: IntArray) -> list[Span]:
     return [Span(group[0].start, group[-1].start + group[-1].n, tuple(group)) for group in groups]
 
 
+def _level(device_ns: IntArray, arrival_ns: IntArray) -> IntArray:
+    """Device times at the pace of the arrivals: a rate that is wrong all the time is no series of steps. (n,)"""
+    at_ns, floor_ns = floors(arrival_ns, (arrival_ns - device_ns).astype(np.float64))
+    if len(at_ns) < 3:
+        return device_ns
+    half = len(at_ns) // 2  # the median over half of the time is that of most of it, whatever jumped once or twice
+    tilt = float(np.median((floor_ns[-half:] - floor_ns[:half]) / (at_ns[-half:] - at_ns[:half])))
+    if abs(tilt) < CRYSTAL_PPM * 1e-6:
+        return device_ns
+    return np.asarray(device_ns + np.rint(tilt / (1 - tilt) * (device_ns - device_ns[0])).astype(np.int64))
+
+
 def jumped(device_ns: IntArray, arrival_ns: IntArray, at: int, period_ns: float) -> str:
     """What a time base that breaks near sample ``at`` of one segment shows: ``clock`` or ``delay``.
 
     (n,) each, in order of arrival. A loss moves device time and arrival alike and is neither.
     """
-    first = max(int(np.searchsorted(arrival_ns, arrival_ns[at] - _NEAR_NS)), 0)
+    first = int(np.searchsorted(arrival_ns, arrival_ns[at - 1] - _NEAR_NS))
     stop = int(np.searchsorted(arrival_ns, arrival_ns[at] + _NEAR_NS, side="right"))
     before, after = slice(first, at), slice(at, stop)
     size = float((arrival_ns[before] - device_ns[before]).min() - (arrival_ns[after] - device_ns[after]).min())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
-from drivers.clock_fit import ClockFit
-from drivers.types import FloatArray
+from drivers.clock_fit import ClockFit, fit_clock
+from drivers.types import FloatArray, IntArray
+from harness.clocks import StreamClock, floors
 
 
 def nearest_differences(a_times_s: FloatArray, b_times_s: FloatArray) -> tuple[float, float]:
@@ -77,3 +80,91 @@ def _offset_at(fit: ClockFit, at_ns: int) -> tuple[float, float, float]:
     device_ns = fit.reference_ns + (at_ns - fit.reference_ns - fit.offset_ns) / (1 + fit.slope)
     low, high = fit.offset_interval_ns(device_ns)
     return low, fit.offset_ns + fit.slope * (device_ns - fit.reference_ns), high
+
+
+# --- wander -----------------------------------------------------------------------------------
+
+_PART_S = 8.0
+_MOST_PARTS = 8
+_STEADY_MS = 0.25
+"""A link's least delay may move by so much in a run: a line of text grows by a byte or two with its numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wander:
+    """How one stretch of a clock departs from a straight line."""
+
+    value: float
+    """ppm per minute: growth of the drift over the whole stretch."""
+    low: float
+    high: float
+    """95 % interval; infinite where nothing is known."""
+    shown: float
+    """What is sure of its size, 0 if nothing: by the whole stretch, or by parts of it that differ (a swing)."""
+    departure_ms: float
+    """The furthest that the earliest arrivals of any second lie from the line, delays of the link included."""
+
+
+def wander_of(clock: StreamClock, fit: ClockFit) -> Wander:
+    """Of the stretch that ``fit`` fits.
+
+    A delay that moves by d ms looks like a drift that changes: a parabola over T s that departs by d / 2 either way
+    from its best line has a curvature of 8 d / T^2, which is 4.8e5 d / T^2 ppm per minute.
+    """
+    part = slice(fit.start, fit.start + fit.n)
+    device_ns, arrival_ns = clock.device_ns[part], clock.arrival_ns[part]
+    looks = _STEADY_MS * 4.8e5 / max(fit.duration_s, 1.0) ** 2
+    low, high = fit.drift_change_low_ppm_per_min - looks, fit.drift_change_high_ppm_per_min + looks
+    by_line = max(low, -high, 0.0)
+    line_ns = fit.offset_ns + fit.slope * (device_ns - fit.reference_ns)
+    _, floor_ns = floors(arrival_ns, arrival_ns - device_ns - line_ns)
+    departure_ms = float(np.abs(floor_ns - np.median(floor_ns)).max()) / 1e6
+    shown = max(by_line, _swing(device_ns, arrival_ns, fit))
+    return Wander(fit.drift_change_ppm_per_min, low, high, shown, departure_ms)
+
+
+def _swing(device_ns: IntArray, arrival_ns: IntArray, fit: ClockFit) -> float:
+    """The least growth of the drift, ppm per minute, between any two of several parts whose drifts surely differ."""
+    count = min(int(fit.duration_s / _PART_S), _MOST_PARTS)
+    if count < 3:
+        return 0.0
+    number = (np.arange(len(device_ns)) * count) // len(device_ns)
+    parts = [each for each in fit_clock(device_ns, arrival_ns, number, fit.cell_ns) if each.arrivals > 3]
+    growths = [_growth(first, second) for first, second in combinations(parts, 2)]
+    return max(growths, default=0.0)
+
+
+def _growth(first: ClockFit, second: ClockFit) -> float:
+    apart_min = (second.reference_ns - first.reference_ns) / 60e9
+    looks = 1e3 * _STEADY_MS * (1 / first.duration_s + 1 / second.duration_s)  # ppm
+    sure = max(second.drift_low_ppm - first.drift_high_ppm, first.drift_low_ppm - second.drift_high_ppm) - looks
+    return sure / apart_min if np.isfinite(sure) and sure > 0 and apart_min > 0 else 0.0
+
+
+# --- which clock it is ------------------------------------------------------------------------
+
+HOST = "the host"
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """Which clocks run alike."""
+
+    majority: tuple[str, ...]
+    """More than half of all, the host's among them or not; empty if there are no such."""
+    others: tuple[str, ...]
+
+
+def vote(rates: Mapping[str, tuple[float, float]], tolerance: float) -> Vote:
+    """Clocks by the intervals of their rates against the host's, which is one more clock, at 0.
+
+    Two differ if they surely do so by more than ``tolerance``. Intervals wider than that say nothing: leave them out.
+    """
+    every = {HOST: (0.0, 0.0), **rates}
+    groups = []
+    for low, high in every.values():
+        groups.append(tuple(n for n, (a, b) in every.items() if a - high <= tolerance and low - b <= tolerance))
+    largest = max(groups, key=len)
+    if 2 * len(largest) <= len(every):
+        return Vote((), tuple(every))
+    return Vote(largest, tuple(name for name in every if name not in largest))

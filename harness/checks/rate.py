@@ -1,4 +1,8 @@
-"""Each stream samples at its declared rate, by the device's counter or clock against the host's clock."""
+"""Each stream samples at its declared rate and evenly, by the device's counter or clock against the host's clock.
+
+How small an error is found follows from the interval: one of tolerance_percent plus half its width. With the default
+tolerance, in 30 s, POWER_TEXT.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from drivers.clock_fit import ClockFit, fit_clock
-from drivers.timebase import arrivals_tell
-from drivers.types import FloatArray, IntArray
+from harness.clocks import StreamClock, clock_of
+from harness.rate import own_rate_hz, rate_wander, silences_s
 from harness.recording import Recording, StreamData
 from harness.verdict import Outcome, Verdict
 
@@ -21,29 +24,44 @@ class LIMITS:
     """Limits of the rate check."""
 
     tolerance_percent: float = field(default=1.0, metadata={"help": "how far the rate may be from the declared one"})
+    max_wander_percent: float = field(
+        default=3.0, metadata={"help": "how far the rate of any five seconds may be from the mean over the run"}
+    )
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance_percent < 100:
-            raise ValueError(f"rate: expected 0 < tolerance_percent < 100, found {self.tolerance_percent}")
+        if not (0 < self.tolerance_percent < 100 and 0 < self.max_wander_percent < 100):
+            raise ValueError(
+                "rate: expected 0 < tolerance_percent < 100 and 0 < max_wander_percent < 100, "
+                f"found {self.tolerance_percent} and {self.max_wander_percent}"
+            )
 
 
 def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
-    """One verdict per stream with a rate; NOT_RUN if no stream has one."""
-    verdicts = [_stream(s, limits) for s in recording.streams.values() if s.spec.rate_hz]
+    """Per stream with a rate: the rate, and its wander where the run is long enough; NOT_RUN if no stream has one.
+
+    Both are of the time in which the stream sampled; the verdict says when it did not.
+    """
+    verdicts = [v for s in recording.streams.values() if s.spec.rate_hz for v in _stream(recording, s, limits)]
     return verdicts or [Verdict(NAME, "rig", Outcome.NOT_RUN, "no stream of this rig has a rate")]
 
 
-def _stream(stream: StreamData, limits: LIMITS) -> Verdict:
-    nominal = float(stream.spec.rate_hz or 0)
+def _stream(recording: Recording, stream: StreamData, limits: LIMITS) -> list[Verdict]:
+    clock = clock_of(stream)
+    verdicts = [_rate(recording, stream, clock, limits)]
+    if stream.spec.counted or stream.spec.timed:
+        verdicts += _wander(recording, stream, clock, limits)
+    return verdicts
+
+
+def _rate(recording: Recording, stream: StreamData, clock: StreamClock, limits: LIMITS) -> Verdict:
+    nominal, fit = float(stream.spec.rate_hz or 0), clock.main
     n = len(stream.index)
-    fit = _longest(fit_clock(_grid_ns(stream, nominal), stream.arrival_ns, stream.segment))
     if fit is None or fit.n < _FEWEST or not np.isfinite(fit.drift_high_ppm - fit.drift_low_ppm):
         reason = f"{n} samples are too few to tell the rate: at least {_FEWEST} over a few seconds are needed"
+        reason += _silence(recording, stream)
         return Verdict(NAME, stream.key, Outcome.INCONCLUSIVE, reason, "rate", None, "Hz", nominal, n)
-    own = _declared_rate_factor(stream, nominal)
-    value, low, high = (
-        nominal * own * (1 + ppm * 1e-6) for ppm in (fit.drift_ppm, fit.drift_low_ppm, fit.drift_high_ppm)
-    )
+    own = nominal if stream.device_ns is None else own_rate_hz(stream.device_ns, nominal)
+    value, low, high = (own * (1 + ppm * 1e-6) for ppm in (fit.drift_ppm, fit.drift_low_ppm, fit.drift_high_ppm))
     least, most = nominal * (1 - limits.tolerance_percent / 100), nominal * (1 + limits.tolerance_percent / 100)
     reason = f"{value:.6g} Hz measured, {nominal:g} Hz declared"
     if least <= low and high <= most:
@@ -54,35 +72,42 @@ def _stream(stream: StreamData, limits: LIMITS) -> Verdict:
     else:
         outcome = Outcome.INCONCLUSIVE
         reason += "; the interval straddles the tolerance, so run longer"
+    reason += _silence(recording, stream)
     return Verdict(NAME, stream.key, outcome, reason, "rate", value, "Hz", nominal, n, low, high, 0.95)
 
 
-def _longest(fits: list[ClockFit]) -> ClockFit | None:
-    return max(fits, key=lambda fit: fit.n, default=None)
+def _silence(recording: Recording, stream: StreamData) -> str:
+    silences = silences_s(recording, stream)
+    if not silences:
+        return ""
+    duration_s = (recording.stop_ns - recording.start_ns) / 1e9
+    last = silences[-1]
+    told = ", ".join(f"{begin:.1f} to {end:.1f} s" for begin, end in silences[:3]) + " ..." * (len(silences) > 3)
+    fell = "; it fell silent and did not come back" if last[1] >= duration_s and last[0] > 0 else ""
+    sent_s = duration_s - sum(end - begin for begin, end in silences)
+    return f"; silent from {told}, so this is the rate of the other {sent_s:.1f} s{fell}"
 
 
-def _grid_ns(stream: StreamData, nominal_hz: float) -> IntArray:
-    """Time of each sample by the device: its clock where it has one, else its sample count.
-
-    Where nothing counts, samples that come further apart than a link delays them are counted by their arrivals.
-    """
-    if stream.device_ns is not None:
-        return stream.device_ns
-    if arrivals_tell(stream.spec) and len(stream.arrival_ns):
-        steps = np.rint(np.diff(stream.arrival_ns, prepend=stream.arrival_ns[0]) * (nominal_hz * 1e-9))
-        return np.asarray(np.rint(np.cumsum(steps) * (1e9 / nominal_hz)), dtype=np.int64)
-    return np.asarray(np.rint(stream.index * (1e9 / nominal_hz)), dtype=np.int64)
-
-
-def _declared_rate_factor(stream: StreamData, nominal_hz: float) -> float:
-    """Samples per second of the device's own clock over the nominal rate.
-
-    A sensor that stamps its samples may keep good time and still take them at another rate. Gaps are
-    losses, not a low rate: only intervals up to 1.5 medians count.
-    """
-    if stream.device_ns is None:
-        return 1.0
-    steps: FloatArray = np.diff(stream.device_ns).astype(np.float64)
-    steps = steps[steps > 0]
-    usual = steps[steps <= 1.5 * np.median(steps)] if len(steps) else steps
-    return float(1e9 / usual.mean() / nominal_hz) if len(usual) else 1.0
+def _wander(recording: Recording, stream: StreamData, clock: StreamClock, limits: LIMITS) -> list[Verdict]:
+    """Nothing where there are too few windows to compare."""
+    limit, found = limits.max_wander_percent, rate_wander(stream, clock)
+    if found is None:
+        return []
+    reason = (
+        f"over {found.windows} windows of {found.window_s:g} s the rate has a standard deviation of {found.sd:.3g} %"
+    )
+    if found.low > limit:
+        outcome = Outcome.FAIL
+        at_s = (found.at_ns - recording.start_ns) / 1e9
+        reason += f" and is {found.largest:.2g} % off at {at_s:.0f} s: is the sampling timed by software that is busy?"
+    elif found.high <= limit:
+        outcome = Outcome.PASS
+    else:
+        outcome = Outcome.INCONCLUSIVE
+        reason += "; delays on this link scatter too much to tell more: a longer run or a steadier link would"
+    return [
+        Verdict(
+            NAME, stream.key, outcome, reason, "rate wander", found.largest, "%", limit, found.windows,
+            found.low, found.high, 0.95,
+        )
+    ]  # fmt: skip

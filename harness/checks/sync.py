@@ -1,4 +1,9 @@
-"""Device clocks keep time and do not jump, and samples of two sensors with one stamp were taken together."""
+"""Device clocks keep time and do not jump, and samples of two sensors with one stamp were taken together.
+
+The host's clock is one more clock: if most devices run off alike, it is the host's that does (NTP slews it), and the
+verdict ``clocks`` says so. A jump of the link's delay is no jump of a clock: it is for the age check, and shows here
+in what it does to the stamps.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +12,20 @@ from itertools import combinations
 
 import numpy as np
 
-from drivers.clock_fit import ClockFit, fit_clock
-from drivers.clock_steps import find_steps, smallest_visible_ms
-from drivers.types import FloatArray, IntArray
+from drivers.clock_fit import ClockFit
+from drivers.clock_steps import Step, find_steps, smallest_visible_ms
+from drivers.types import FloatArray
+from harness.clocks import StreamClock, clock_of, jumped, line_of
 from harness.delivery import outages_ns
 from harness.recording import Recording, StreamData
-from harness.sync import nearest_differences, pair_offset
+from harness.sync import HOST, nearest_differences, pair_offset, vote, wander_of
 from harness.verdict import Outcome, Verdict
 
 NAME = "sync"
 _SETTLED_NS = 2_000_000_000
 """Stamps of a stream's first seconds are still being learnt; they are counted from here on."""
+_TOGETHER_S = 1.0
+"""Two streams that begin or end further apart than this are told."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +35,16 @@ class LIMITS:
     max_offset_ms: float = field(default=100.0, metadata={"help": "between two sensors' samples with equal stamps"})
     max_drift_ppm: float = field(default=100.0, metadata={"help": "of a device's clock against the host's"})
     max_step_ms: float = field(default=50.0, metadata={"help": "jump of a device's clock"})
+    max_wander_ppm_per_min: float = field(
+        default=60.0,
+        metadata={"help": "change of a clock's drift; where it cannot be told yet, half of max_offset_ms counts"},
+    )
 
     def __post_init__(self) -> None:
-        if not (self.max_offset_ms > 0 and self.max_drift_ppm > 0 and self.max_step_ms > 0):
-            raise ValueError("sync: expected max_offset_ms, max_drift_ppm and max_step_ms above 0")
+        if min(self.max_offset_ms, self.max_drift_ppm, self.max_step_ms, self.max_wander_ppm_per_min) <= 0:
+            raise ValueError(
+                "sync: expected max_offset_ms, max_drift_ppm, max_step_ms and max_wander_ppm_per_min above 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -38,51 +52,57 @@ class _Clock:
     """One sensor's clock, seen through its fastest stream."""
 
     stream: StreamData
-    device_ns: IntArray
-    fits: list[ClockFit]
+    clock: StreamClock
 
     @property
-    def main(self) -> ClockFit:
-        return max(self.fits, key=lambda fit: fit.n)
+    def key(self) -> str:
+        return self.stream.key
 
 
 def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
-    """Per sensor with a clock: drift, and steps where it sends time stamps; per pair of such sensors: offset.
+    """Per sensor with a clock: drift, wander, and steps where it sends time stamps; per pair of such sensors: offset.
 
-    A sensor without counter or time stamps has no clock that could be judged; the verdict of the whole
-    rig says which those are.
+    For the whole rig: whether it is the host's clock that is at fault, and which streams no clock can judge, since
+    they have neither counter nor time stamps.
     """
     clocks = [clock for role in recording.rig.sensors if (clock := _clock_of(recording, role)) is not None]
     verdicts = []
     for clock in clocks:
-        verdicts.append(_drift(clock, limits))
+        verdicts += [_drift(clock, limits), _wander(clock, limits)]
         if clock.stream.spec.timed:
             verdicts.append(_steps(clock, limits, outages_ns(recording, clock.stream.role)))
-    verdicts += [_pair(a, b, limits) for a, b in combinations(clocks, 2)]
     if verdicts:
-        return verdicts
+        verdicts += [_pair(a, b, limits) for a, b in combinations(clocks, 2)]
+        return [*verdicts, _clocks(recording, clocks, verdicts, limits)]
     reason = "no sensor of this rig has a counter or time stamps, so nothing can be said about its clock"
     return [Verdict(NAME, "rig", Outcome.NOT_RUN, reason)]
 
 
 def _clock_of(recording: Recording, role: str) -> _Clock | None:
     every = [s for s in recording.streams.values() if s.role == role and s.spec.rate_hz]
-    streams = [s for s in every if s.spec.counted or s.spec.timed]
+    streams = [s for s in every if _has_clock(s)]
     if not streams:
         return None
     stream = max(streams, key=lambda s: (s.spec.rate_hz or 0, len(s.index)))
-    device_ns = stream.device_ns
-    if device_ns is None:
-        device_ns = np.asarray(np.rint(stream.index * (1e9 / (stream.spec.rate_hz or 1))), dtype=np.int64)
-    return _Clock(stream, device_ns, fit_clock(device_ns, stream.arrival_ns, stream.segment))
+    return _Clock(stream, clock_of(stream))
+
+
+def _has_clock(stream: StreamData) -> bool:
+    return stream.spec.counted or stream.spec.timed
+
+
+def _known(fit: ClockFit | None) -> ClockFit | None:
+    return fit if fit is not None and np.isfinite(fit.drift_high_ppm - fit.drift_low_ppm) else None
+
+
+# --- each clock -------------------------------------------------------------------------------
 
 
 def _drift(clock: _Clock, limits: LIMITS) -> Verdict:
-    stream, limit = clock.stream, limits.max_drift_ppm
-    if not clock.fits or not np.isfinite(clock.main.drift_high_ppm - clock.main.drift_low_ppm):
+    stream, limit, fit = clock.stream, limits.max_drift_ppm, _known(clock.clock.main)
+    if fit is None:
         reason = f"{len(stream.index)} samples are too few to tell the clock's drift: run longer"
         return Verdict(NAME, stream.key, Outcome.INCONCLUSIVE, reason, "clock drift", None, "ppm", limit)
-    fit = clock.main
     low, high = fit.drift_low_ppm, fit.drift_high_ppm
     reason = f"the clock of {stream.role} runs {abs(fit.drift_ppm):.2f} ppm {'fast' if fit.drift_ppm > 0 else 'slow'}"
     if -limit <= low and high <= limit:
@@ -98,14 +118,44 @@ def _drift(clock: _Clock, limits: LIMITS) -> Verdict:
     )
 
 
+def _wander(clock: _Clock, limits: LIMITS) -> Verdict:
+    """By how fast the drift changes; where that cannot be told yet, by how far the clock can have left its line."""
+    stream, limit, fit = clock.stream, limits.max_wander_ppm_per_min, _known(clock.clock.main)
+    if fit is None:
+        reason = f"{len(stream.index)} samples are too few to tell whether the clock wanders: run longer"
+        return Verdict(NAME, stream.key, Outcome.INCONCLUSIVE, reason, "clock wander", None, "ppm/min", limit)
+    found = wander_of(clock.clock, fit)
+    value, low, high = found.value, found.low, found.high
+    harmless = found.departure_ms + fit.cell_ns / 1e6 <= limits.max_offset_ms / 2
+    reason = f"the clock of {stream.role} leaves a straight line by at most {found.departure_ms:.2f} ms"
+    if found.shown > limit:
+        outcome = Outcome.FAIL
+        if max(low, -high) < found.shown:  # it swings: parts of the run differ more than its ends
+            value, low, high = found.shown, found.shown, np.inf
+        reason += f": its drift changes by {found.shown:.0f} ppm a minute or more; does it warm up, or follow another?"
+    elif -limit <= low and high <= limit:
+        outcome = Outcome.PASS
+    elif harmless:
+        outcome = Outcome.PASS
+        reason += "; how fast its drift changes cannot be told yet, but in this run it could do no harm"
+    else:
+        outcome = Outcome.INCONCLUSIVE
+        reason += ", which may be the link's delays as well: run longer"
+    return Verdict(
+        NAME, stream.key, outcome, reason, "clock wander", value, "ppm/min", limit, fit.arrivals, low, high, 0.95
+    )
+
+
 def _steps(clock: _Clock, limits: LIMITS, outages: list[tuple[int, int]]) -> Verdict:
-    """Jumps but those with which a device that lost its link came back: it was switched on anew."""
-    stream, limit = clock.stream, limits.max_step_ms
-    every = find_steps(clock.device_ns, stream.arrival_ns, stream.segment, smallest_ms=limit)
+    """Jumps but those with which a device that lost its link came back, switched on anew, and those of the delay."""
+    stream, device_ns, limit = clock.stream, clock.clock.device_ns, limits.max_step_ms
+    every = find_steps(device_ns, stream.arrival_ns, stream.segment, smallest_ms=limit)
     backs_ns = [back for _, back in outages]
-    found = [s for s in every if not any(stream.arrival_ns[s.index - 1] < back <= s.at_ns for back in backs_ns)]
-    restarts = f"; {len(every) - len(found)} restarts with the link" if len(found) < len(every) else ""
-    n, hidden = len(stream.index), smallest_visible_ms(clock.device_ns, stream.arrival_ns, stream.segment)
+    here = [s for s in every if not any(stream.arrival_ns[s.index - 1] < back <= s.at_ns for back in backs_ns)]
+    found = [step for step in here if _is_of_clock(clock, step)]
+    aside = f"; {len(every) - len(here)} restarts with the link" if len(here) < len(every) else ""
+    aside += f"; {len(here) - len(found)} jumps of the link's delay" if len(found) < len(here) else ""
+    n, hidden = len(stream.index), smallest_visible_ms(device_ns, stream.arrival_ns, stream.segment)
     worst = max((abs(step.size_ns) / 1e6 for step in found), default=0.0)
     if found:
         outcome = Outcome.FAIL
@@ -120,7 +170,16 @@ def _steps(clock: _Clock, limits: LIMITS, outages: list[tuple[int, int]]) -> Ver
         outcome = Outcome.PASS
         reason = f"no jump of {limit:g} ms or more in the device's time stamps"
     high = max(worst, hidden)
-    return Verdict(NAME, stream.key, outcome, reason + restarts, "clock step", worst, "ms", limit, n, worst, high, 0.95)
+    return Verdict(NAME, stream.key, outcome, reason + aside, "clock step", worst, "ms", limit, n, worst, high, 0.95)
+
+
+def _is_of_clock(clock: _Clock, step: Step) -> bool:
+    period_ns = 1e9 / (clock.stream.spec.rate_hz or 1.0)
+    device_ns, arrival_ns = clock.clock.device_ns, clock.clock.arrival_ns
+    return step.segmented or jumped(device_ns, arrival_ns, step.index, period_ns) == "clock"
+
+
+# --- pairs ------------------------------------------------------------------------------------
 
 
 def _pair(first: _Clock, second: _Clock, limits: LIMITS) -> Verdict:
@@ -129,20 +188,24 @@ def _pair(first: _Clock, second: _Clock, limits: LIMITS) -> Verdict:
     That is how far the stamps given during the run lay from the fit over the whole run (99 % of samples),
     and how well that fit is known. What the two links delay every sample alike cannot be seen one way.
     """
-    subject = f"{first.stream.key}~{second.stream.key}"
-    limit = limits.max_offset_ms
-    if not first.fits or not second.fits:
-        reason = "one of the two delivered too little to align them"
+    subject, limit = f"{first.key}~{second.key}", limits.max_offset_ms
+    fit_a, fit_b = first.clock.main, second.clock.main
+    if fit_a is None or fit_b is None:
+        silent = " and ".join(each.key for each in (first, second) if each.clock.main is None)
+        reason = f"{silent} delivered nothing, so there is nothing to align"
         return Verdict(NAME, subject, Outcome.INCONCLUSIVE, reason, "misalignment", None, "ms", limit)
     errors = [_stamp_error_ns(clock) for clock in (first, second)]
     value = float(sum(np.percentile(error, 99) for error in errors)) / 1e6
-    unsure = pair_offset(first.main, second.main).uncertainty_ns / 1e6
+    pair = pair_offset(fit_a, fit_b)
+    unsure = pair.uncertainty_ns / 1e6
     n = min(len(error) for error in errors)
     far, mean = nearest_differences(second.stream.time_ns / 1e9, first.stream.time_ns / 1e9)
     reason = (
         f"equal stamps were taken at most {value + unsure:.1f} ms apart (nearest samples: {1e3 * mean:.1f} ms on "
-        f"average, {1e3 * far:.0f} ms at most)"
+        f"average, {1e3 * far:.0f} ms at most); the clock of {second.stream.role} gains {pair.drift_ppm:.1f} ppm "
+        f"({pair.drift_low_ppm:.1f} .. {pair.drift_high_ppm:.1f}) on that of {first.stream.role}"
     )
+    reason += _late_or_short(first, second)
     if value + unsure <= limit:
         outcome = Outcome.PASS
     elif value - unsure > limit:
@@ -156,12 +219,77 @@ def _pair(first: _Clock, second: _Clock, limits: LIMITS) -> Verdict:
     return Verdict(NAME, subject, outcome, reason, "misalignment", value, "ms", limit, n, low, high, 0.95)
 
 
+def _late_or_short(first: _Clock, second: _Clock) -> str:
+    """Which of the two began much later than the other, or ended much earlier."""
+    said = ""
+    begins, ends = ([each.stream.time_ns[end] / 1e9 for each in (first, second)] for end in (0, -1))
+    if abs(begins[0] - begins[1]) > _TOGETHER_S:
+        late = first if begins[0] > begins[1] else second
+        said += f"; {late.key} begins {abs(begins[0] - begins[1]):.1f} s after the other"
+    if abs(ends[0] - ends[1]) > _TOGETHER_S:
+        short = first if ends[0] < ends[1] else second
+        said += f"; {short.key} ends {abs(ends[0] - ends[1]):.1f} s before the other"
+    return said
+
+
 def _stamp_error_ns(clock: _Clock) -> FloatArray:
-    """Distance of every stamp from its segment's fit, (n,), without what was learnt at the start."""
-    best = np.empty(len(clock.device_ns))
-    for fit in clock.fits:
-        part = slice(fit.start, fit.start + fit.n)
-        best[part] = fit.host_ns(clock.device_ns[part])
+    """Distance of every stamp from when the sample was taken by the whole run, without what was learnt at the start.
+
+    A jump of the link's delay does not move the line, so stamps that follow it are wrong.
+    """
+    best = np.concatenate([line_of(clock.clock, span).taken_ns for span in clock.clock.spans])
     error = np.abs(clock.stream.time_ns - best)
     settled = clock.stream.arrival_ns > clock.stream.arrival_ns[0] + _SETTLED_NS
-    return error[settled] if settled.any() else error
+    return np.asarray(error[settled] if settled.any() else error)
+
+
+# --- the rig ----------------------------------------------------------------------------------
+
+
+def _clocks(recording: Recording, clocks: list[_Clock], verdicts: list[Verdict], limits: LIMITS) -> Verdict:
+    """Is the host's clock, which all others are judged by, itself all right? Names the odd ones out either way."""
+    failed = {verdict.measure for verdict in verdicts if verdict.outcome is Outcome.FAIL}
+    by_drift = failed & {"clock drift"} or not failed & {"clock wander"}
+    limit, unit = (limits.max_drift_ppm, "ppm") if by_drift else (limits.max_wander_ppm_per_min, "ppm/min")
+    intervals = {clock.key: _interval(clock, bool(by_drift)) for clock in clocks}
+    rates = {key: ends for key, ends in intervals.items() if ends[1] - ends[0] <= 2 * limit}
+    found = vote(rates, limit)
+    if not rates:
+        outcome, reason = (
+            Outcome.INCONCLUSIVE,
+            "no clock is known well enough to compare it with the host's: run longer",
+        )
+    elif not found.majority:
+        outcome, reason = Outcome.INCONCLUSIVE, _untold(rates)
+    elif HOST in found.majority:
+        outcome, reason = Outcome.PASS, f"the host and {len(found.majority) - 1} clocks agree to {limit:g} {unit}"
+        reason += f"; the clock of {', '.join(found.others)} is the odd one out" if found.others else ""
+    else:
+        outcome = Outcome.FAIL
+        reason = (
+            f"the clocks of {', '.join(found.majority)} all run off alike, so it is the host's that is wrong: is it "
+            "slewed by NTP, or does it run in a virtual machine?"
+        )
+    unsure = [key for key in intervals if key not in rates]
+    reason += f"; not known well enough: {', '.join(unsure)}" if unsure and rates else ""
+    unjudged = [stream.key for stream in recording.streams.values() if not _has_clock(stream)]
+    reason += f"; without counter or time stamps, so that no clock can be judged: {', '.join(unjudged)}" * bool(
+        unjudged
+    )
+    return Verdict(NAME, "rig", outcome, reason, "clocks", float(len(found.majority)), "alike", None, len(rates) + 1)
+
+
+def _interval(clock: _Clock, by_drift: bool) -> tuple[float, float]:
+    fit = clock.clock.main
+    if fit is None:
+        return -np.inf, np.inf
+    if by_drift:
+        return fit.drift_low_ppm, fit.drift_high_ppm
+    return fit.drift_change_low_ppm_per_min, fit.drift_change_high_ppm_per_min
+
+
+def _untold(rates: dict[str, tuple[float, float]]) -> str:
+    if len(rates) == 1:
+        (key,) = rates
+        return f"the clock of {key} and the host's differ: with only these two it cannot be told which one is wrong"
+    return f"the clocks of {', '.join(rates)} and the host's differ, and no majority says which of them are wrong"

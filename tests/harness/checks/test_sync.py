@@ -123,3 +123,116 @@ def test_a_clock_that_begins_anew_with_the_link_has_not_jumped(a_recording, a_st
     assert "1 restarts with the link" in found["chest/ecg", "clock step"].reason
     without = {(v.subject, v.measure): v for v in check(a_recording([stream]), LIMITS())}
     assert without["chest/ecg", "clock step"].outcome is Outcome.FAIL
+
+
+# --- delays that jump, wander, and whose clock it is ------------------------------------------
+
+
+def late_from(stream, at_s, by_ms):
+    """The link delays everything from then on."""
+    since = stream.arrival_ns - stream.arrival_ns[0]
+    return replace(stream, arrival_ns=stream.arrival_ns + np.where(since >= at_s * S, round(by_ms * MS), 0))
+
+
+@pytest.mark.parametrize("by_ms", [300.0, 1500.0])
+def test_a_delay_that_jumps_is_no_jump_of_the_clock_and_does_not_hide_its_drift(a_recording, a_stream, by_ms):
+    stream = late_from(noisy(a_stream(rate_hz=64.0, timed=True), ppm=40), 12, by_ms)
+    found = verdicts_of(a_recording, stream)
+    assert found["chest/ecg", "clock step"].outcome is Outcome.PASS
+    assert "1 jumps of the link's delay" in found["chest/ecg", "clock step"].reason
+    assert found["chest/ecg", "clock drift"].outcome is Outcome.PASS
+    assert found["chest/ecg", "clock drift"].value == pytest.approx(40, abs=10)
+
+
+def test_stamps_that_follow_a_delay_are_misaligned(a_recording, a_stream):
+    """The estimate made during the run takes the delayed arrivals for the new floor."""
+    right = noisy(a_stream(), 20)
+    late = late_from(noisy(a_stream(role="wrist", name="ppg", rate_hz=64.0, timed=True), seed=6), 12, 400)
+    since = late.arrival_ns - late.arrival_ns[0]
+    late = replace(late, time_ns=late.time_ns + np.where(since >= 13 * S, 400 * MS, 0))
+    verdict = verdicts_of(a_recording, right, late)["chest/ecg~wrist/ppg", "misalignment"]
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.value == pytest.approx(400, abs=10)
+    assert "the stamps of wrist are at fault" in verdict.reason
+
+
+def wandering(stream, excess_s, seed=5):
+    """A crystal that has gained excess_s(t) after t seconds; delays of 1 ms at the mean."""
+    start = stream.arrival_ns[0]
+    phase = (stream.arrival_ns - start) / 1e9
+    world = phase.copy()
+    for _ in range(5):
+        world = phase - excess_s(world)
+    late = np.random.default_rng(seed).exponential(1e-3, len(world))
+    taken = start + np.rint(world * 1e9).astype(np.int64)
+    arrival = np.maximum.accumulate(taken + np.rint(late * 1e9).astype(np.int64))
+    return replace(stream, arrival_ns=arrival, time_ns=taken)
+
+
+@pytest.mark.parametrize("ppm_per_min", [500.0, -500.0])
+def test_a_clock_whose_drift_changes_is_found_with_its_size(a_recording, a_stream, ppm_per_min):
+    stream = wandering(a_stream(), lambda t: 0.5 * ppm_per_min / 60 * 1e-6 * t**2)
+    verdict = verdicts_of(a_recording, stream)["chest/ecg", "clock wander"]
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.low <= ppm_per_min <= verdict.high
+
+
+def test_a_clock_that_swings_is_found_though_its_mean_drift_stays(a_recording, a_stream):
+    swing = lambda t: 200e-6 * 20 / (2 * np.pi) * (1 - np.cos(2 * np.pi * t / 20))  # noqa: E731
+    stream = wandering(a_stream(seconds=60.0), swing)
+    verdict = verdicts_of(a_recording, stream)["chest/ecg", "clock wander"]
+    assert verdict.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_steady_clock_does_not_wander(a_recording, a_stream, seed):
+    stream = wandering(a_stream(), lambda t: 30e-6 * t, seed)
+    assert verdicts_of(a_recording, stream)["chest/ecg", "clock wander"].outcome is Outcome.PASS
+
+
+def several(a_stream, *ppms):
+    """Sensors with these drifts."""
+    names = ("chest", "wrist", "ankle", "head")
+    return [noisy(a_stream(role=name), ppm, seed=n) for n, (name, ppm) in enumerate(zip(names, ppms, strict=False))]
+
+
+@pytest.mark.parametrize(
+    ("ppms", "outcome", "words"),
+    [
+        ((20, -10, 5), Outcome.PASS, ["the host and 3 clocks agree"]),
+        ((20, 400, 5), Outcome.PASS, ["the clock of wrist/ecg is the odd one out"]),
+        ((20, 400), Outcome.PASS, ["the clock of wrist/ecg is the odd one out"]),
+        ((400, 420, 390), Outcome.FAIL, ["chest/ecg, wrist/ecg, ankle/ecg all run off alike", "host", "NTP"]),
+        ((400,), Outcome.INCONCLUSIVE, ["chest/ecg", "only these two", "cannot be told"]),
+        ((400, -400), Outcome.INCONCLUSIVE, ["chest/ecg, wrist/ecg", "no majority"]),
+    ],
+)
+def test_the_majority_of_clocks_says_which_one_is_wrong(a_recording, a_stream, ppms, outcome, words):
+    verdict = verdicts_of(a_recording, *several(a_stream, *ppms))["rig", "clocks"]
+    assert verdict.outcome is outcome, verdict.reason
+    for word in words:
+        assert word in verdict.reason
+
+
+def test_streams_that_no_clock_can_judge_are_listed(a_recording, a_stream):
+    streams = [noisy(a_stream()), a_stream(role="strap", name="heart_rate", rate_hz=1.0, counted=False)]
+    verdict = verdicts_of(a_recording, *streams)["rig", "clocks"]
+    assert verdict.reason.endswith("so that no clock can be judged: strap/heart_rate")
+
+
+def test_a_modality_that_is_missing_or_late_is_named_in_the_pair(a_recording, a_stream):
+    silent = a_stream(role="wrist", name="ppg", rate_hz=64.0, keep=lambda i: i < 0)
+    missing = verdicts_of(a_recording, noisy(a_stream()), silent)["chest/ecg~wrist/ppg", "misalignment"]
+    assert missing.outcome is Outcome.INCONCLUSIVE
+    assert missing.reason.startswith("wrist/ppg delivered nothing")
+    short = a_stream(role="wrist", name="ppg", rate_hz=64.0, keep=lambda i: (i > 64 * 7) & (i < 64 * 20))
+    late = verdicts_of(a_recording, noisy(a_stream()), short)["chest/ecg~wrist/ppg", "misalignment"]
+    assert "wrist/ppg begins 7.0 s after the other" in late.reason
+    assert "wrist/ppg ends 10.0 s before the other" in late.reason
+
+
+def test_a_pair_tells_how_fast_its_clocks_part(a_recording, a_stream):
+    pair = noisy(a_stream(), 20), noisy(a_stream(role="wrist", name="ppg", rate_hz=64.0, timed=True), -30, seed=6)
+    reason = verdicts_of(a_recording, *pair)["chest/ecg~wrist/ppg", "misalignment"].reason
+    gained = float(reason.split("the clock of wrist gains ")[1].split(" ppm")[0])
+    assert gained == pytest.approx(-50, abs=10)
