@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from drivers.types import Malformed
+from drivers.types import Malformed, Notice
 from harness.delivery import Delivery, delivery_of, integrity_of
 from harness.recording import Recording, StreamData
 from harness.statistics import rate_upper_bound, share_interval
@@ -59,12 +59,23 @@ def _loss(recording: Recording, stream: StreamData, found: Delivery, limits: LIM
     hours = (recording.stop_ns - recording.start_ns) / 3.6e12
     bound = rate_upper_bound(found.incidents, hours)
     reason = f"{found.lost} of {n} samples lost {how}, in {found.incidents} incidents (at most {bound:.0f} per hour)"
+    outcome = Outcome.PASS if ok else Outcome.FAIL
+    unsure = _ambiguous(recording, stream) if found.exact else 0
+    if unsure:
+        reason += f"; unsure {unsure} times by a turn of the counter, which a silence and a stall together hid"
+        outcome = Outcome.INCONCLUSIVE if ok else outcome
     if not ok:
         reason += "; look at range, cable, baud rate and what else uses the link"
     return Verdict(
-        NAME, stream.key, Outcome.PASS if ok else Outcome.FAIL, reason, "lost", found.lost_percent, "%",
+        NAME, stream.key, outcome, reason, "lost", found.lost_percent, "%",
         limits.max_lost_percent, n, 100 * low, 100 * high, 0.95,
     )  # fmt: skip
+
+
+def _ambiguous(recording: Recording, stream: StreamData) -> int:
+    """Losses in the run that a short counter could not size for certain."""
+    told = [e for role, e in recording.events if role == stream.role and isinstance(e, Notice)]
+    return sum(e.name == "loss_ambiguous" and e.arrival_ns >= recording.start_ns for e in told)
 
 
 def _gap(stream: StreamData, found: Delivery, limits: LIMITS) -> Verdict:

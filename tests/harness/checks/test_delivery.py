@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from drivers.types import CounterReset, LinkDown, LinkUp, Lost, Malformed, Reordered, Repeated
+from drivers.types import CounterReset, LinkDown, LinkUp, Lost, Malformed, Notice, Reordered, Repeated
 from harness.checks.delivery import LIMITS, check
 from harness.delivery import outages_ns
 from harness.verdict import Outcome
@@ -35,6 +35,15 @@ def test_losses_below_the_limit_pass(a_recording, a_stream):
     lost = [("chest", Lost("ecg", 1, 101 * S + k)) for k in range(37)]
     verdict = by_measure(check(a_recording([stream], events=lost), LIMITS()))["chest/ecg", "lost"]
     assert verdict.outcome is Outcome.PASS
+
+
+def test_a_loss_of_ambiguous_size_is_not_passed_over(a_recording):
+    events = [("chest", Notice("loss_ambiguous", "950 ms of silence", 110 * S))]
+    verdict = by_measure(check(a_recording(events=events), LIMITS()))["chest/ecg", "lost"]
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "unsure 1 times" in verdict.reason
+    other = [("strap", Notice("loss_ambiguous", "950 ms of silence", 110 * S))]
+    assert by_measure(check(a_recording(events=other), LIMITS()))["chest/ecg", "lost"].outcome is Outcome.PASS
 
 
 def test_losses_while_connecting_are_not_the_runs(a_recording):
