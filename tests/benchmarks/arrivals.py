@@ -158,7 +158,8 @@ def wifi(rng: np.random.Generator, n: int) -> FloatArray:
 
 
 def _two_states(rng: np.random.Generator, n: int, quiet: float, busy: float) -> NDArray[np.bool_]:
-    lengths = np.ceil(rng.exponential(np.tile([quiet, busy], n // int(quiet) + 8))).astype(np.int64)
+    """(n,) busy or not. Three times as many spells as needed on average: no run can come out short."""
+    lengths = np.ceil(rng.exponential(np.tile([quiet, busy], 3 * n // int(quiet + busy) + 40))).astype(np.int64)
     return np.asarray(np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)[:n])
 
 

@@ -182,3 +182,8 @@ def test_the_mean_drift_of_a_part_is_that_part_s():
     early, late = coverage.mean_drift_ppm(run, 0, middle), coverage.mean_drift_ppm(run, middle, len(run.counter) - 1)
     assert late - early == pytest.approx(run.drift_change_ppm_per_min * 2.5, rel=1e-3)
     assert coverage.mean_drift_ppm(_run("step"), 0, 100) == pytest.approx(_run("step").drift_ppm, abs=1e-3)
+
+
+def test_bursts_last_as_long_as_they_should_and_fill_every_run():
+    busy = np.array([np.mean(arrivals._two_states(np.random.default_rng(k), 15_000, 750, 125)) for k in range(300)])
+    assert np.mean(busy) == pytest.approx(1 / 7, abs=0.01)
