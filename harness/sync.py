@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 from itertools import combinations
 
 import numpy as np
@@ -105,12 +106,19 @@ class Wander:
     """The furthest that the earliest arrivals of any second lie from the line, delays of the link included."""
 
 
+_WANDERS: WeakKeyDictionary[StreamClock, tuple[ClockFit, Wander]] = WeakKeyDictionary()
+"""Gone with the recording that the clock belongs to."""
+
+
 def wander_of(clock: StreamClock, fit: ClockFit) -> Wander:
-    """Of the stretch that ``fit`` fits.
+    """Of the stretch that ``fit``, one of the clock's, fits; worked out once as long as the same one is asked for.
 
     A delay that moves by d ms looks like a drift that changes: a parabola over T s that departs by d / 2 either way
     from its best line has a curvature of 8 d / T^2, which is 4.8e5 d / T^2 ppm per minute.
     """
+    known = _WANDERS.get(clock)
+    if known is not None and known[0] is fit:
+        return known[1]
     part = slice(fit.start, fit.start + fit.n)
     device_ns, arrival_ns = clock.device_ns[part], clock.arrival_ns[part]
     looks = _STEADY_MS * 4.8e5 / max(fit.duration_s, 1.0) ** 2
@@ -120,7 +128,9 @@ def wander_of(clock: StreamClock, fit: ClockFit) -> Wander:
     _, floor_ns = floors(arrival_ns, arrival_ns - device_ns - line_ns)
     departure_ms = float(np.abs(floor_ns - np.median(floor_ns)).max()) / 1e6
     shown = max(by_line, _swing(device_ns, arrival_ns, fit))
-    return Wander(fit.drift_change_ppm_per_min, low, high, shown, departure_ms)
+    found = Wander(fit.drift_change_ppm_per_min, low, high, shown, departure_ms)
+    _WANDERS[clock] = fit, found
+    return found
 
 
 def _swing(device_ns: IntArray, arrival_ns: IntArray, fit: ClockFit) -> float:
