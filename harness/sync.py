@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 from itertools import combinations
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
