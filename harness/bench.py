@@ -82,7 +82,7 @@ def open_bench(rig: Rig, mode: Mode) -> Iterator[Bench]:
 
 def _virtual(rig: Rig, bench: Bench, clock: VirtualClock) -> Iterator[Bench]:
     subject = Subject(rig.seed, make_profile(rig.subject))
-    bench.start_ns = clock.now_ns() + to_ns(LEAD_S)
+    bench.start_ns = bench.host["world_start_ns"] = clock.now_ns() + to_ns(LEAD_S)
     peers = []
     for role, entry in rig.sensors.items():
         peer = build(simulated_spec(entry, rig.seed), subject, bench.start_ns, clock.now_ns())
@@ -117,7 +117,7 @@ def _simulated(rig: Rig, bench: Bench) -> Iterator[Bench]:
     bench.trouble = trouble
     try:
         with process:
-            bench.start_ns = process.start_ns
+            bench.start_ns = bench.host["world_start_ns"] = process.start_ns
             for role, entry in rig.sensors.items():
                 place = process.places[role]
                 _add(bench, entry, place.get("port"), place.get("address"))

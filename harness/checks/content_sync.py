@@ -18,7 +18,6 @@ from harness.verdict import Outcome, Verdict
 NAME = "content_sync"
 _WINDOWS_FROM_S = 120.0
 """Longer runs are aligned window by window."""
-_SOUND = Outcome.PASS
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class _Finding:
     limit_ms: float
     excess: Alignment
     words: str
+    """With a place for the lag."""
     certain: bool
     """Against a simulator's truth: then a single stream is meant."""
 
@@ -75,65 +75,83 @@ def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
     """Per pair of streams with content in common: lag, and drift where it shows; simulated: per stream against truth.
 
     What a pulse needs from the heart to a finger is known to +-50 ms, which the interval of a pair's lag contains; of
-    a simulated sensor the truth is known. Stretches of low quality are left out. An alignment that is ambiguous is
-    refused, and INCONCLUSIVE. Streams whose content cannot tell, such as a temperature, are named in a reason.
+    a simulated sensor the truth is known. Stretches of low quality are left out; a stream of which too little is left
+    is INCONCLUSIVE, once, and compared with nothing. So is an alignment that is ambiguous, which is refused. Streams
+    whose content cannot tell, such as a temperature, are named in a reason.
     """
     world = World.of(recording)
     contents = [Content.of(recording, stream) for stream in recording.streams.values()]
-    span_ns = recording.start_ns, recording.stop_ns
-    findings, still = [], []
-    if world is not None:
-        for content in contents:
-            prospect = prospect_of(world, content, span_ns, limits.max_truth_ms)
-            if prospect.tells:
-                findings.append(_against_truth(content, prospect, limits))
-            else:
-                still.append(content.stream.key)
-    for a, b in combinations(contents, 2):
-        if shares_content(a, b):
-            findings.append(_pair(a, b, world, limits))
-    if not findings:
+    prospects, still = _prospects(recording, contents, world, limits)
+    pairs = [(a, b) for a, b in combinations(contents, 2) if shares_content(a, b)]
+    taking_part = [c for c in contents if c.stream.key in prospects or any(c in pair for pair in pairs)]
+    if not taking_part:
         reason = "no two streams of this rig show the same events (heart beats or breaths)"
-        reason += f"; nor do {', '.join(still)} move enough to be compared with what was rendered" if still else ""
+        reason += (
+            f", and nothing moves enough to be compared with what was rendered: {', '.join(still)}" if still else ""
+        )
         return [Verdict(NAME, "rig", Outcome.NOT_RUN, reason, "content lag", None, "ms", limits.max_offset_ms)]
-    blamed = _blamed(findings)
+    poor = [c for c in taking_part if c.good_s < limits.min_seconds]
+    findings = [
+        _against_truth(content, prospects[content.stream.key], limits)
+        for content in taking_part
+        if content not in poor and content.stream.key in prospects
+    ]
+    findings += [_pair(a, b, world, limits) for a, b in pairs if a not in poor and b not in poor]
+    blamed = _blamed(findings, limits)
     verdicts = [verdict for finding in findings for verdict in _verdicts(finding, blamed, limits)]
+    verdicts += [_poor(content, limits) for content in poor]
     if still:
         reason = f"{verdicts[-1].reason}; not compared, for they do not move enough in this run: {', '.join(still)}"
         verdicts[-1] = replace(verdicts[-1], reason=reason)
     return verdicts
 
 
+def _prospects(
+    recording: Recording, contents: Sequence[Content], world: World | None, limits: LIMITS
+) -> tuple[dict[str, Prospect], list[str]]:
+    """Of simulated streams that move enough for a comparison with the truth, by key; and the others' keys."""
+    prospects: dict[str, Prospect] = {}
+    still: list[str] = []
+    if world is None:
+        return prospects, still
+    for content in contents:
+        prospect = prospect_of(world, content, (recording.start_ns, recording.stop_ns), limits.max_truth_ms)
+        enough = content.good_s < limits.min_seconds or prospect.tells_of(content)
+        if prospect.tells and enough:
+            prospects[content.stream.key] = prospect
+        else:
+            still.append(content.stream.key)
+    return prospects, still
+
+
+def _poor(content: Content, limits: LIMITS) -> Verdict:
+    left = f" ({content.left_out})" if content.left_out else ""
+    reason = f"{content.good_s:.0f} s of good signal came{left}; {limits.min_seconds:g} s are needed to align it"
+    return Verdict(
+        NAME, content.stream.key, Outcome.INCONCLUSIVE, reason, "content lag", None, "ms", limits.max_offset_ms
+    )
+
+
 def _against_truth(content: Content, prospect: Prospect, limits: LIMITS) -> _Finding:
     stream = content.stream
-    words = f"against what the simulator rendered for {stream.role}"
     limit = limits.max_truth_ms + prospect.batch_ms
-    found = _enough(limits, content) or _followed(
-        lambda start_s, stop_s: align_truth(content, prospect, start_s, stop_s), content, content
-    )
+    found = _followed(lambda start_s, stop_s: align_truth(content, prospect, start_s, stop_s), content, content)
+    words = "{lag} against what the simulator rendered" + (f"; {content.left_out}" if content.left_out else "")
     return _Finding(stream.key, (stream.role,), limit, _beyond(found, Expected(prospect.floor_ms)), words, True)
 
 
 def _pair(a: Content, b: Content, world: World | None, limits: LIMITS) -> _Finding:
-    found = _enough(limits, a, b) or _followed(lambda start_s, stop_s: align_pair(a, b, start_s, stop_s), a, b)
+    found = _followed(lambda start_s, stop_s: align_pair(a, b, start_s, stop_s), a, b)
     expected = expected_of(a, b, world) if found.refused is None else Expected(0.0)
+    if world is not None:  # drift is known better from the comparison with the truth
+        found = replace(found, drift_ppm=np.nan, drift_low_ppm=-np.inf, drift_high_ppm=np.inf)
     roles = tuple(dict.fromkeys((a.stream.role, b.stream.role)))
-    words = f"{b.stream.key} against {a.stream.key}"
+    words = f"{b.stream.key} {{lag}} against {a.stream.key}"
     if expected.unsure_ms:
         words += f", where {expected.lag_ms:.0f} +-{expected.unsure_ms:.0f} ms are usual"
+    words += "".join(f"; of {c.stream.key} {c.left_out}" for c in (a, b) if c.left_out)
     limit = limits.max_offset_ms + expected.report_ms
     return _Finding(f"{a.stream.key}~{b.stream.key}", roles, limit, _beyond(found, expected), words, False)
-
-
-def _enough(limits: LIMITS, *contents: Content) -> Alignment | None:
-    """The refusal where a stream has too little good signal."""
-    for content in contents:
-        if content.good_s < limits.min_seconds:
-            left = f" ({content.left_out})" if content.left_out else ""
-            reason = f"{content.stream.key} has {content.good_s:.0f} s of good signal{left}; "
-            reason += f"{limits.min_seconds:g} s are needed"
-            return Alignment(np.nan, -np.inf, np.inf, 0, np.nan, refused=reason)
-    return None
 
 
 def _followed(align: Callable[[float, float], Alignment], a: Content, b: Content) -> Alignment:
@@ -150,16 +168,14 @@ def _beyond(found: Alignment, expected: Expected) -> Alignment:
     )
 
 
-def _blamed(findings: Sequence[_Finding]) -> dict[str, str]:
+def _blamed(findings: Sequence[_Finding], limits: LIMITS) -> dict[str, str]:
     """role -> why it is at fault: its truth says so, or every pair that it is in and none that it is not in."""
+    failed = [f for f in findings if Outcome.FAIL in (f.lag_outcome(), f.drift_outcome(limits.max_drift_ppm))]
+    certain = [finding for finding in failed if finding.certain]
+    if certain:
+        return {finding.roles[0]: "as the comparison with what was rendered shows" for finding in certain}
     why: dict[str, str] = {}
-    for finding in findings:
-        if finding.certain and finding.lag_outcome() is Outcome.FAIL:
-            why[finding.roles[0]] = "as the comparison with what was rendered shows"
-    if why:
-        return why
     pairs = [finding for finding in findings if not finding.certain and finding.excess.refused is None]
-    failed = [finding for finding in pairs if finding.lag_outcome() is Outcome.FAIL]
     for role in dict.fromkeys(role for finding in failed for role in finding.roles):
         own = [finding for finding in pairs if role in finding.roles]
         others = [finding for finding in pairs if role not in finding.roles]
@@ -173,13 +189,12 @@ def _verdicts(finding: _Finding, blamed: dict[str, str], limits: LIMITS) -> list
     outcome = finding.lag_outcome()
     if found.refused is not None:
         return [Verdict(NAME, finding.subject, outcome, found.refused, "content lag", None, "ms", limit, found.n)]
-    reason = f"{_lag_words(found.lag_ms)} {finding.words}"
+    reason = finding.words.format(lag=f"{abs(found.lag_ms):.1f} ms {'late' if found.lag_ms >= 0 else 'early'}")
     if outcome is Outcome.FAIL:
         reason += f"; {_fault_words(finding, blamed)}"
     elif outcome is Outcome.INCONCLUSIVE:
         reason += f"; known to +-{found.half_ms:.0f} ms only, which straddles the limit, so run longer"
-    drift, half = found.drift_ppm, (found.drift_high_ppm - found.drift_low_ppm) / 2
-    drifts = finding.drift_outcome(limits.max_drift_ppm)
+    drifts, half = finding.drift_outcome(limits.max_drift_ppm), (found.drift_high_ppm - found.drift_low_ppm) / 2
     if drifts is Outcome.INCONCLUSIVE and np.isfinite(half):
         reason += f"; its drift is known to +-{half:.0f} ppm only"
     verdicts = [
@@ -187,24 +202,22 @@ def _verdicts(finding: _Finding, blamed: dict[str, str], limits: LIMITS) -> list
                 found.low_ms, found.high_ms, 0.95)
     ]  # fmt: skip
     if drifts is not Outcome.INCONCLUSIVE:
-        words = f"the lag grows by {drift * 0.06:.2f} ms a minute"
-        words += f"; {_fault_words(finding, blamed)}" if drifts is Outcome.FAIL else ""
+        reason = f"the lag changes by {found.drift_ppm * 0.06:+.2f} ms a minute"
+        reason += f"; {_fault_words(finding, blamed)}" if drifts is Outcome.FAIL else ""
         verdicts.append(
-            Verdict(NAME, finding.subject, drifts, words, "content drift", drift, "ppm", limits.max_drift_ppm, found.n,
-                    found.drift_low_ppm, found.drift_high_ppm, 0.95)
+            Verdict(NAME, finding.subject, drifts, reason, "content drift", found.drift_ppm, "ppm",
+                    limits.max_drift_ppm, found.n, found.drift_low_ppm, found.drift_high_ppm, 0.95)
         )  # fmt: skip
     return verdicts
 
 
-def _lag_words(lag_ms: float) -> str:
-    return f"{abs(lag_ms):.1f} ms {'late' if lag_ms >= 0 else 'early'}"
-
-
 def _fault_words(finding: _Finding, blamed: dict[str, str]) -> str:
+    what = "does it filter or buffer, or are its stamps wrong?"
+    if finding.certain:
+        return f"{finding.roles[0]} is at fault: {what}"
     for role in finding.roles:
         if role in blamed:
-            who = f"{role} is at fault, {blamed[role]}" if not finding.certain else f"{role} is at fault"
-            return f"{who}: does it filter or buffer, or are its stamps wrong?"
+            return f"{role} is at fault, {blamed[role]}: {what}"
     if len(finding.roles) > 1:
-        return f"either {finding.roles[0]} or {finding.roles[1]} is at fault; a third stream of that kind would tell"
+        return f"{finding.roles[0]} or {finding.roles[1]} is at fault; a third sensor of the kind would tell which"
     return f"{finding.roles[0]} is at fault: does one of its streams pass a filter or buffer that the other does not?"

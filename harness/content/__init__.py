@@ -1,6 +1,7 @@
 """Synchronisation from what signals contain, not from clocks: pure functions over arrays, one method a file.
 
-    pulse      R peaks of an ECG and the pulses that they send out; RR intervals and the beats that they count
+    pulse      R peaks of an ECG and the pulses that they send out
+    intervals  RR intervals that a strap reports and the beats that end them
     breath     two signals that breathe
     taps       a tap, or an electrical pulse, that both streams show
     matched    a simulated stream and what its simulator was asked to render
@@ -16,8 +17,9 @@ from __future__ import annotations
 from harness.content.alignment import Alignment
 from harness.content.breath import align_breaths
 from harness.content.drift import over_windows
+from harness.content.intervals import align_intervals
 from harness.content.matched import Template, align_template
-from harness.content.pulse import align_beats, align_intervals, align_pulses, pulse_rises, r_peaks
+from harness.content.pulse import align_beats, align_pulses, pulse_rises, r_peaks
 from harness.content.taps import align_taps, taps
 from harness.content.trace import Trace
 

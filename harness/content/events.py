@@ -11,6 +11,8 @@ from drivers.types import FloatArray
 from harness.content.alignment import CLEAR, Alignment, refuse, settle
 
 _STEP_S = 0.002
+_MARGIN = 0.15
+"""So much more of the events must agree at the best lag than at the next best: a ratio of few votes says little."""
 _NEAREST_LOBE = 0.5
 """A side lobe is at least so much of the usual interval away from the peak."""
 
@@ -72,7 +74,7 @@ def match_events(a_s: FloatArray, b_s: FloatArray, rhythm: Rhythm, reach_s: floa
     if n < rhythm.fewest or n < rhythm.share * possible[top]:
         many = f"at best {n} of {possible[top]:.0f} match"
         return _refuse(f"no lag within {reach_s:g} s brings the {rhythm.name} together: {many}", n, ratio)
-    if ratio < CLEAR:
+    if ratio < CLEAR or score[top] - lobes[lobe] < _MARGIN:
         return _refuse(
             f"ambiguous by whole {rhythm.name}: {lag_ms:.0f} ms fits, and {1e3 * lags_s[lobe]:.0f} ms fits nearly as "
             f"well (peak to side lobe {ratio:.2f}, {CLEAR:g} needed); {rhythm.cure}", n, ratio,

@@ -21,6 +21,8 @@ _STRETCHES = 24
 _STEPS = 4
 _LEAST_LIKENESS = 0.3
 """Correlation below which the two do not show the same."""
+_VAGUE = 0.05
+"""Of the search's reach: an interval wider than this says nothing."""
 _COARSE_HZ = 125.0
 """Finer than this the first search need not be."""
 
@@ -78,7 +80,12 @@ def align_template(values: FloatArray, times_s: FloatArray, template: Template, 
             f"ambiguous: another lag explains the signal nearly as well (peak to side lobe {ratio:.2f}, {CLEAR:g} "
             "needed); a signal that repeats itself, or hardly moves, cannot tell", len(values), ratio,
         )  # fmt: skip
-    return fit.alignment(ratio)
+    found = fit.alignment(ratio)
+    if found.half_ms > 1e3 * _VAGUE * reach_s:
+        return refuse(
+            f"the signal moves too little: its lag would be known to +-{found.half_ms:.0f} ms only", len(values), ratio
+        )
+    return found
 
 
 def _correlations(

@@ -8,6 +8,8 @@ known absolutely to about +-50 ms, and relatively to about a millisecond.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import ndimage
 
@@ -23,6 +25,8 @@ BEATS = Rhythm(
     "deeply, stand up or move, or give both streams a tap",
 )
 _SHORTEST_S = 3.0
+_STRANGE = 4.0
+"""Times the usual distance from the median of all pulses: a pulse this unlike them says nothing of where they rise."""
 _R_HZ = (5.0, 30.0)
 _PULSE_HZ = (0.5, 5.0)
 _RISE_HZ = (0.5, 12.0)
@@ -32,11 +36,6 @@ _NOISY = 0.015
 """Of the pulse height."""
 _LOOK_S, _TOP_S, _WIDE_S, _FINE_S = 0.1, 0.010, 0.050, 0.002
 """Around the expected rise, around its steepest point, and the steps in which both are looked at."""
-_REPORT_S = 1.0
-"""A strap reports the intervals of about the last second together."""
-_CHAIN_MS = 1500.0
-_RR_STEP_MS = 1000 / 1024
-"""Of the heart rate service."""
 
 
 def r_peaks(ecg: Trace) -> FloatArray:
@@ -111,7 +110,10 @@ def align_pulses(beats_s: FloatArray, ppg: Trace, reach_s: float = 3.0) -> Align
     kept = np.isfinite(lag_s)
     if kept.sum() < BEATS.fewest:
         return refuse(f"only {kept.sum()} pulses lie whole in the stretch, {BEATS.fewest} are needed", int(kept.sum()))
-    return settle(at_s[kept], lag_s[kept], match.ratio)
+    found, narrow = settle(at_s[kept], lag_s[kept], match.ratio), match.alignment()
+    return replace(  # a filter that moves all pulses alike does not harm the drift, and lets less noise in
+        found, drift_ppm=narrow.drift_ppm, drift_low_ppm=narrow.drift_low_ppm, drift_high_ppm=narrow.drift_high_ppm
+    )
 
 
 def _steepest(ppg: Trace, near_s: FloatArray) -> FloatArray:
@@ -129,7 +131,9 @@ def _steepest(ppg: Trace, near_s: FloatArray) -> FloatArray:
     reach = round(_LOOK_S / _FINE_S)
     away_s = np.asarray(np.arange(-reach, reach + 1) * _FINE_S, dtype=np.float64)
     curves = ndimage.map_coordinates(_rise(ppg), [place[whole, None] + away_s * ppg.rate_hz], order=3, mode="nearest")
-    mean = curves.mean(axis=0)
+    usual = np.median(curves, axis=0)
+    strange = np.sqrt(((curves - usual) ** 2).sum(axis=1))
+    mean = curves[strange <= _STRANGE * np.median(strange)].mean(axis=0)
     width = round(_TOP_S / _FINE_S)
     top = width + int(np.argmax(mean[width:-width]))
     tilt, _ = _parabola(away_s, top, width)
@@ -145,46 +149,3 @@ def _parabola(away_s: FloatArray, top: int, width: int) -> tuple[FloatArray, Flo
     weights = np.zeros((2, len(away_s)))
     weights[:, low:high] = np.linalg.pinv(np.vander(away_s[low:high] - away_s[top], 3, increasing=True))[1:]
     return weights[0], weights[1]
-
-
-def beats_of_intervals(rr_ms: FloatArray, times_s: FloatArray) -> FloatArray:
-    """When the beats were that end RR intervals (n,) which arrived at times_s (n,), the delay of the earliest arrival
-    left in; NaN from the first interval on that does not fit its neighbours' arrivals, until the next chain.
-
-    Sums of intervals keep the distances of beats to a millisecond. An interval that was lost shows as sums that fall
-    behind the arrivals by more than reports can be apart, and starts a new chain.
-    """
-    n = len(rr_ms)
-    if not n:
-        return np.empty(0)
-    sums_s = np.cumsum(rr_ms) / 1e3
-    behind = times_s - sums_s
-    breaks = np.flatnonzero(np.abs(np.diff(behind)) * 1e3 > _CHAIN_MS) + 1
-    beats = np.empty(n)
-    for start, stop in zip([0, *breaks.tolist()], [*breaks.tolist(), n], strict=True):
-        beats[start:stop] = sums_s[start:stop] + behind[start:stop].min()
-    return beats
-
-
-def align_intervals(
-    a_s: FloatArray, rr_ms: FloatArray, times_s: FloatArray, report_s: float = _REPORT_S, reach_s: float = 3.0
-) -> Alignment:
-    """Lag of the arrival stamps times_s (m,) of RR intervals (m,) against the beats a_s (n,) that end them.
-
-    An interval is stamped when its report arrives, up to ``report_s`` after its beat. So the lag is that of the
-    earliest ones, and its interval allows for reports none of which came right behind a beat.
-    """
-    chained = beats_of_intervals(np.asarray(rr_ms, dtype=np.float64), np.asarray(times_s, dtype=np.float64))
-    if len(chained) < BEATS.fewest:
-        return refuse(f"only {len(chained)} RR intervals came, {BEATS.fewest} are needed", len(chained))
-    found = align_beats(a_s, np.unique(chained), reach_s + report_s)
-    if found.refused is not None:
-        return found
-    room_ms = 1e3 * report_s * (1 - 0.05 ** (1 / found.n))
-    # Rounding adds up from interval to interval: the slope of a random walk of n steps has this standard deviation.
-    wander_ppm = 1e3 * _RR_STEP_MS * np.sqrt(1.2 / 12 / found.n) / float(np.median(rr_ms)) * 1e3
-    tilt = float(np.hypot((found.drift_high_ppm - found.drift_low_ppm) / 2, 1.96 * wander_ppm))
-    return Alignment(
-        found.lag_ms, found.low_ms - room_ms, found.high_ms, found.n, found.ratio,
-        found.drift_ppm, found.drift_ppm - tilt, found.drift_ppm + tilt,
-    )  # fmt: skip

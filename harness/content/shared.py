@@ -11,7 +11,8 @@ from drivers.quality import scores, window_s
 from drivers.types import FloatArray, IntArray
 from harness.content.alignment import Alignment, refuse
 from harness.content.breath import align_breaths, chest_breathing
-from harness.content.pulse import align_beats, align_intervals, align_pulses, pulse_rises, r_peaks
+from harness.content.intervals import align_intervals
+from harness.content.pulse import align_beats, align_pulses, pulse_rises, r_peaks
 from harness.content.rendered import World
 from harness.content.trace import Mask, Trace
 from harness.recording import Recording, StreamData
@@ -24,7 +25,7 @@ _PULSE_MS = 310.0
 """R peak to the steepest rise at a finger: 245 ms to the foot (Allen and Murray 1988), and from there some 65 ms."""
 _UNSURE_MS = {("ecg", "ecg"): 10.0, ("ppg", "ppg"): 75.0, ("respiration", "respiration"): 100.0}
 _PULSE_UNSURE_MS = 50.0
-_REPORT_MS = 150.0
+REPORT_SLACK_MS = 150.0
 """RR intervals come in reports a second apart: so much their stamps may be off beyond any other limit."""
 
 
@@ -152,7 +153,7 @@ def _turned(found: Alignment) -> Alignment:
 
 def expected_of(a: Content, b: Content, world: World | None) -> Expected:
     """What the lag of b against a should be: of simulated streams what the same method finds in the truth."""
-    report_ms = _REPORT_MS if "rr" in (a.kind, b.kind) else 0.0
+    report_ms = REPORT_SLACK_MS if "rr" in (a.kind, b.kind) else 0.0
     if world is not None:
         return Expected(_rendered_lag_ms(a, b, world), 0.0, report_ms)
     order = _pulse_ms(b.kind) - _pulse_ms(a.kind)

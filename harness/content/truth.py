@@ -6,16 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from drivers.types import FloatArray
 from harness.content.alignment import Alignment
+from harness.content.intervals import align_intervals
 from harness.content.matched import Template, align_template
-from harness.content.pulse import align_intervals
 from harness.content.rendered import World, reachable_ms
-from harness.content.shared import Content
+from harness.content.shared import REPORT_SLACK_MS, Content
 
 REACH_S = 3.0
 _PULL_MS = 10.0
 """So often a link takes what a library has collected."""
-_REPORT_MS = 150.0
+_NOISE_S, _FEWEST = 10.0, 20
 _MEANS = ("heart_rate", "spo2")
 """Means over several beats or seconds, which change in steps that say little of when."""
 _ENOUGH = 0.3
@@ -28,28 +29,42 @@ class Prospect:
 
     world: World
     template: Template | None
+    noise: FloatArray
+    """(channels,) standard deviation of what the sensor adds."""
     tells: bool
     """The content moves enough for a lag to be seen."""
     floor_ms: float
     batch_ms: float
     """Deliveries are so far apart: a stamp may be late by that."""
+    limit_ms: float
+
+    def tells_of(self, content: Content) -> bool:
+        """What is usable of the stream moves enough, too."""
+        if self.template is None or not self.tells:
+            return self.tells
+        since_s = float(self.world.seconds(np.array(content.origin_ns)))
+        times_s = content.times_s[content.usable] + since_s
+        return _known_ms(self.template, self.noise, times_s) <= _ENOUGH * self.limit_ms
 
 
 def prospect_of(world: World, content: Content, span_ns: tuple[int, int], limit_ms: float) -> Prospect:
     """Of one stream over the run."""
     stream = content.stream
     entry = world.rig.sensors[stream.role]
-    gaps_ms = [0.0, float(entry.simulate.get("usb_latency_ms", 0.0)), _interval_ms(entry.sensor, entry.simulate)]
-    if stream.spec.rate_hz is None:
-        tells = stream.spec.kind == "rr"
-        return Prospect(world, None, tells, entry.floor_ms, max(gaps_ms) + _REPORT_MS)
-    if stream.spec.kind in _MEANS:
-        return Prospect(world, None, False, entry.floor_ms, max(gaps_ms))
+    batch_ms = max(float(entry.simulate.get("usb_latency_ms", 0.0)), _interval_ms(entry.sensor, entry.simulate))
+    kind, rate_hz = stream.spec.kind, stream.spec.rate_hz
+    if rate_hz is None or kind in _MEANS:
+        return Prospect(world, None, np.zeros(0), kind == "rr", entry.floor_ms, batch_ms + REPORT_SLACK_MS, limit_ms)
     template = world.template(stream, *span_ns, REACH_S)
     seconds = (span_ns[1] - span_ns[0]) / 1e9
-    times_s = template.start_s + REACH_S + np.arange(int(seconds * stream.spec.rate_hz)) / stream.spec.rate_hz
-    least_ms = reachable_ms(template, world.noise(stream, template, seconds), times_s) if len(times_s) > 20 else np.inf
-    return Prospect(world, template, least_ms <= _ENOUGH * limit_ms, entry.floor_ms, max(gaps_ms))
+    noise = world.noise(stream, template, min(seconds, _NOISE_S))
+    times_s = template.start_s + REACH_S + np.arange(int(seconds * rate_hz)) / rate_hz
+    tells = _known_ms(template, noise, times_s) <= _ENOUGH * limit_ms
+    return Prospect(world, template, noise, tells, entry.floor_ms, batch_ms, limit_ms)
+
+
+def _known_ms(template: Template, noise: FloatArray, times_s: FloatArray) -> float:
+    return reachable_ms(template, noise, times_s) if len(times_s) > _FEWEST else float("inf")
 
 
 def _interval_ms(sensor: str, simulate: object) -> float:
