@@ -35,10 +35,26 @@ def _step_ms(level: float, clock: dict[str, Any]) -> float:
     return 1000 * abs(level)
 
 
+def _level(level: float, clock: dict[str, Any]) -> float:
+    return abs(level)
+
+
+def _wander_ppm_per_min(level: float, clock: dict[str, Any]) -> float:
+    return abs(level + float(clock.get("ppm_per_min", 0.0)))
+
+
+def _growth_ms_per_min(level: float, clock: dict[str, Any]) -> float:
+    return 60 * abs(level)
+
+
 COMPARISONS = (
     Comparison("clock_drift", Measured("sync", "clock drift"), "max_drift_ppm", _drift_ppm),
     Comparison("clock_drift", Measured("rate", "rate"), "tolerance_percent", _drift_percent),
     Comparison("clock_step", Measured("sync", "clock step"), "max_step_ms", _step_ms),
+    Comparison("clock_wander", Measured("sync", "clock wander"), "max_wander_ppm_per_min", _wander_ppm_per_min),
+    Comparison("delay", Measured("age", "age growth"), "max_growth_ms_per_min", _growth_ms_per_min),
+    Comparison("slow_start", Measured("age", "first sample"), "max_first_sample_s", _level),
+    Comparison("lag", Measured("content_sync", "content lag"), "max_truth_ms", _level),
 )
 
 

@@ -19,7 +19,7 @@ def number(value: object) -> str:
 def default_of(fault: type[Fault], key: Field) -> str:
     if isinstance(key.default, tuple):
         return ", ".join(map(number, key.default)) or "none"
-    levels = getattr(fault, "LEVELS", None)
+    levels = getattr(fault, "DEFAULT_LEVELS", None)
     if key.default is None and levels and key.name in ("level", "fraction"):
         return ", ".join(f"{kind} {number(value)}".strip() for kind, value in levels.items())
     return "none" if key.default is None else number(key.default)
@@ -37,12 +37,17 @@ def keys_of(fault: type[Fault]) -> str:
     return "<br>".join(told)
 
 
+def levels_of(fault: type[Fault]) -> str:
+    key, values = fault.LEVELS
+    return f"`{key}`: {', '.join(map(number, map(float, values)))}"
+
+
 def row_of(fault: type[Fault]) -> str:
     does = " ".join((fault.__doc__ or "").split("\n\n")[0].split())
     kinds = ", ".join(sorted(fault.KINDS)) if issubclass(fault, SampleFault) else ""
     layer = f"{fault.LAYER}: {kinds}" if kinds else fault.LAYER
     must, may = (", ".join(sorted(checks)) or "-" for checks in (fault.TOUCHES, fault.MAY_TOUCH))
-    return f"| `{fault.NAME}` | {layer} | {does} | {keys_of(fault)} | {must} | {may} |"
+    return f"| `{fault.NAME}` | {layer} | {does} | {keys_of(fault)} | {must} | {may} | {levels_of(fault)} |"
 
 
 def rows() -> list[str]:

@@ -41,6 +41,16 @@ def test_a_fault_says_what_it_is_and_what_must_notice_it(name):
 
 
 @pytest.mark.parametrize("name", fault_names())
+def test_every_fault_has_levels_from_harmless_to_bold_that_can_be_had(name):
+    key, values = load_fault(name).LEVELS
+    assert key in {each.name for each in fields(load_fault(name))}
+    assert len(values) >= 3
+    assert list(values) in (sorted(set(values)), sorted(set(values), reverse=True))
+    for value in values:
+        assert getattr(make_fault({"fault": name, key: value}), key) == value
+
+
+@pytest.mark.parametrize("name", fault_names())
 def test_every_fault_can_be_made_with_its_defaults(name):
     made = make_fault({"fault": name})
     assert (made.start_s, made.stop_s) == (0.0, math.inf)
