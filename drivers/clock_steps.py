@@ -368,16 +368,16 @@ def _stays(chunks: Chunks, start: int, stop: int, margin: float, patience_ns: in
     """Where lateness has lasted and neither grows nor shrinks any more: a queue that drains is no step, nor is a clock
     at another rate."""
     at, begin_ns = chunks.at, int(chunks.at[start])
-    for wait_ns in range(patience_ns, _GIVEN_UP_NS, patience_ns // 8):
+    for wait_ns in range(patience_ns, _GIVEN_UP_NS, patience_ns // 16):
         last = max(chunks.since(begin_ns + wait_ns), start + 2)
         if last >= stop:
             return None
-        first = max(min(chunks.since(int(at[last]) - patience_ns), last - 2), start)
+        first = max(min(chunks.since(begin_ns + wait_ns - patience_ns), last - 2), start)
         half = min(max(chunks.since((int(at[first]) + int(at[last])) // 2), first + 1), last)
         sooner, later = chunks[first:half].low(), chunks[half : last + 1].low()
         before = float(chunks.delay[_moments(chunks, first, _MOMENTS_NS)].min())
         if abs(later - sooner) <= margin / 2 and min(sooner, later) - before >= _TRIGGER * margin:
-            return start if wait_ns == patience_ns else first, last, first
+            return first, last, first
     return None
 
 
