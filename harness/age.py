@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from drivers.types import FloatArray, IntArray
-from harness.clocks import Line, Span, StreamClock, floors, line_of
+from harness.clocks import StreamClock, floors, line_of
 from harness.recording import Recording, StreamData
 
 _MINUTE_MS = 60_000.0
@@ -26,31 +26,31 @@ _SEVERAL = 1.5
 
 @dataclass(frozen=True, eq=False)
 class Delays:
-    """Delays of one stream's samples above its clock's line, in order of arrival."""
+    """Delays of one stream's samples above the earliest arrivals, in order of arrival."""
 
     arrival_ns: IntArray
     delay_ns: FloatArray
     """(n,)"""
-    below_ns: float
-    """All of them may be so much longer (95 %): what batching hides, and how well the clock is known."""
-    above_ns: float
-    """Or so much shorter."""
+    unsure_ns: float
+    """They may be so much shorter or longer (95 %), as the clock's drift is not known exactly."""
+    hidden_ns: float
+    """A link that polls may have kept the earliest ones waiting for so long."""
     first_ns: float | None
     """What the first sample of a run without restart was delayed by; None after restarts."""
 
 
 def delays_of(clock: StreamClock, most_ppm: float) -> Delays:
     """Over all spans; the uncertainty is the largest of any span that counts (a tenth of the samples)."""
-    lines: list[tuple[Span, Line]] = [(span, line_of(clock, span, most_ppm)) for span in clock.spans]
-    parts = [clock.arrival_ns[span.part] - line.taken_ns for span, line in lines]
-    counted = [line for span, line in lines if 10 * (span.stop - span.start) >= len(clock.arrival_ns)]
-    return Delays(
-        clock.arrival_ns,
-        np.concatenate([np.empty(0), *parts]),
-        max((line.below_ns for line in counted), default=0.0),
-        max((line.above_ns for line in counted), default=0.0),
-        float(parts[0][0]) if len(parts) == 1 and len(parts[0]) else None,
-    )
+    parts, unsure, hidden = [np.empty(0)], [0.0], [0.0]
+    for span in clock.spans:
+        line, arrival_ns = line_of(clock, span, most_ppm), clock.arrival_ns[span.part]
+        over = arrival_ns - line.taken_ns
+        parts.append(over - floors(arrival_ns, over)[1].min())
+        if 10 * (span.stop - span.start) >= len(clock.arrival_ns):
+            unsure.append(line.reach_ns)
+            hidden.append(max(fit.cell_ns for fit in span.fits))
+    first_ns = float(parts[1][0]) if len(parts) == 2 else None
+    return Delays(clock.arrival_ns, np.concatenate(parts), max(unsure), max(hidden), first_ns)
 
 
 def constant_bound_ns(recording: Recording, stream: StreamData, delays: Delays) -> float | None:

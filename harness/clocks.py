@@ -146,9 +146,8 @@ class Line:
 
     taken_ns: FloatArray
     """(m,) of the span's samples."""
-    below_ns: float
-    """They may have been taken so much earlier (95 %): what batching hides, and how well the fit is known."""
-    above_ns: float
+    reach_ns: float
+    """What the drift's 95 % interval makes of the span's ends."""
 
 
 def line_of(clock: StreamClock, span: Span, most_ppm: float = CRYSTAL_PPM) -> Line:
@@ -158,32 +157,27 @@ def line_of(clock: StreamClock, span: Span, most_ppm: float = CRYSTAL_PPM) -> Li
     """
     plausible = [fit for fit in span.fits if abs(fit.drift_ppm) <= most_ppm]
     device_ns = clock.device_ns[span.part]
-    if len(span.fits) == len(plausible) == 1:
-        (fit,) = plausible
-        return Line(fit.host_ns(device_ns), fit.offset_ns - fit.offset_low_ns, fit.offset_high_ns - fit.offset_ns)
     best = min(plausible, key=lambda fit: fit.drift_high_ppm - fit.drift_low_ppm, default=None)
     if best is None or best.drift_high_ppm - best.drift_low_ppm > 2 * most_ppm:
         slope, unsure = 0.0, _USUAL_PPM * 1e-6
     else:
         slope, unsure = best.slope, (best.drift_high_ppm - best.drift_low_ppm) / 2 * 1e-6
-    reference_ns = (int(device_ns.min()) + int(device_ns.max())) // 2
-    offsets = [_offset(clock, fit, slope, reference_ns, fit in plausible) for fit in span.fits]
-    offset_ns, below_ns, above_ns = min(offsets)
     reach_ns = unsure * float(np.ptp(device_ns)) / 2
-    return Line(device_ns + offset_ns + slope * (device_ns - reference_ns), below_ns + reach_ns, above_ns + reach_ns)
+    if len(span.fits) == len(plausible) == 1:
+        return Line(plausible[0].host_ns(device_ns), reach_ns)
+    reference_ns = (int(device_ns.min()) + int(device_ns.max())) // 2
+    offset_ns = min(_offset(clock, fit, slope, reference_ns, fit in plausible) for fit in span.fits)
+    return Line(device_ns + offset_ns + slope * (device_ns - reference_ns), reach_ns)
 
 
-def _offset(
-    clock: StreamClock, fit: ClockFit, slope: float, reference_ns: int, plausible: bool
-) -> tuple[float, float, float]:
-    """(host - device) at the reference by one stretch, and how much lower and higher it may be."""
+def _offset(clock: StreamClock, fit: ClockFit, slope: float, reference_ns: int, plausible: bool) -> float:
+    """(host - device) at the reference by one stretch."""
     if plausible:
-        offset = fit.offset_ns + slope * (reference_ns - fit.reference_ns)
-        return offset, fit.offset_ns - fit.offset_low_ns, fit.offset_high_ns - fit.offset_ns
+        return fit.offset_ns + slope * (reference_ns - fit.reference_ns)
     part = slice(fit.start, fit.start + fit.n)
     device_ns, arrival_ns = clock.device_ns[part], clock.arrival_ns[part]
     _, floor_ns = floors(arrival_ns, arrival_ns - device_ns - slope * (device_ns - reference_ns))
-    return float(floor_ns.min()), fit.cell_ns, 0.0
+    return float(floor_ns.min())
 
 
 def floors(arrival_ns: IntArray, delay_ns: FloatArray) -> tuple[IntArray, FloatArray]:

@@ -13,6 +13,8 @@ from harness.recording import Recording, StreamData
 
 WINDOW_S = 5.0
 _FEWEST_A_WINDOW = 8
+_LONGEST_POLL_NS = 0.05e9
+"""What looks like a link that polls more rarely is a device that sends large packets."""
 _JUMP_NS = 50e6
 _AT_ONCE = 0.6
 """A share of a window's change in one second that makes it a jump."""
@@ -48,7 +50,7 @@ def rate_wander(stream: StreamData, clock: StreamClock) -> RateWander | None:
         return None
     own = _own_rates(stream, span.part, arrival_ns, starts, window_s) / rate
     lasted = np.diff(starts)
-    cell_ns = max(fit.cell_ns for fit in span.fits)
+    cell_ns = min(max(fit.cell_ns for fit in span.fits), _LONGEST_POLL_NS)
     moved, errors = np.diff(lows), 100 * (np.sqrt(2) * unsure + cell_ns) / lasted
     even = _without_jumps(moved, clock, span, starts)
     if np.count_nonzero(even) < 3:

@@ -10,10 +10,11 @@ A delay that grows evenly looks like a clock that runs slow; beyond max_growth_m
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from drivers.timebase import arrivals_tell
 from harness.age import Delays, Growth, constant_bound_ns, delays_of, growth_of, longest_stall
 from harness.clocks import StreamClock, clock_of
 from harness.recording import Recording, StreamData
@@ -48,17 +49,30 @@ class LIMITS:
 
 
 def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
-    """Per stream with a rate the first sample; age, growth and stalls where it has a counter or time stamps."""
+    """Per stream with a rate: age, growth and stalls, and the first sample.
+
+    A slow stream without counter and time stamps is told by its arrivals alone, so that only its first sample can be
+    judged; of a fast one what looks old may as well have been lost.
+    """
     streams = [stream for stream in recording.streams.values() if stream.spec.rate_hz]
     verdicts = [verdict for stream in streams for verdict in _stream(recording, stream, limits)]
     if not any(_tells(stream) for stream in streams):
-        reason = "no stream of this rig numbers or stamps its samples, so nothing can be said about their age"
+        reason = "every stream of this rig is slow and neither numbers nor stamps its samples: their age does not show"
         verdicts.append(Verdict(NAME, "rig", Outcome.NOT_RUN, reason, "age", None, "ms", limits.max_age_ms))
     return verdicts
 
 
 def _tells(stream: StreamData) -> bool:
-    return stream.spec.counted or stream.spec.timed
+    """The stream's samples have times of their own, were it by how many have come."""
+    return not arrivals_tell(stream.spec)
+
+
+def _or_lost(verdict: Verdict) -> Verdict:
+    """Where nothing counts, a sample that was lost makes all later ones look a period older."""
+    if verdict.outcome is not Outcome.FAIL:
+        return verdict
+    reason = f"{verdict.reason}. Or so many samples were lost: nothing in this stream counts them"
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=reason)
 
 
 def _stream(recording: Recording, stream: StreamData, limits: LIMITS) -> list[Verdict]:
@@ -71,10 +85,13 @@ def _stream(recording: Recording, stream: StreamData, limits: LIMITS) -> list[Ve
         age = Verdict(NAME, stream.key, Outcome.INCONCLUSIVE, reason, "age", None, "ms", limits.max_age_ms)
         return [age, first]
     delays = delays_of(clock, limits.max_growth_ms_per_min / 0.06)
-    return [
+    judged = [
         _age(recording, stream, delays, limits), _growth(recording, stream, clock, limits),
-        _stall(recording, stream, clock, delays, limits), first,
+        _stall(recording, stream, clock, delays, limits),
     ]  # fmt: skip
+    if not (stream.spec.counted or stream.spec.timed):
+        judged = [_or_lost(verdict) for verdict in judged]
+    return [*judged, first]
 
 
 def _age(recording: Recording, stream: StreamData, delays: Delays, limits: LIMITS) -> Verdict:
@@ -83,21 +100,25 @@ def _age(recording: Recording, stream: StreamData, delays: Delays, limits: LIMIT
     ages = (delays.delay_ns[during] if during.any() else delays.delay_ns) / 1e6 + floor_ms
     p50, p99 = (float(age) for age in np.percentile(ages, (50, 99)))
     bound_ns = constant_bound_ns(recording, stream, delays)
-    low, shown = max(floor_ms, p99 - delays.above_ns / 1e6), p99 + delays.below_ns / 1e6
-    high = None if bound_ns is None else shown + max(bound_ns / 1e6 - floor_ms, 0.0)
+    unsure_ms = delays.unsure_ns / 1e6
+    low = max(floor_ms, p99 - unsure_ms)
+    high = None if bound_ns is None else p99 + unsure_ms + max(bound_ns / 1e6 - floor_ms, 0.0)
     reason = f"{p50:.1f} ms old at the median, {p99:.1f} ms at the 99th percentile"
     if bound_ns is None:
         reason += f"; beyond the {floor_ms:g} ms declared, a delay that all samples share would not show here"
+        if delays.hidden_ns:
+            reason += f", such as a wait of up to {delays.hidden_ns / 1e6:.1f} ms for the link's next turn"
     else:
         reason += f"; at most {bound_ns / 1e6:.1f} ms of it can be the same for all samples, by the first one"
     if low > limit:
         outcome = Outcome.FAIL
         reason += ": do samples wait in a queue, a buffer or a packet that is too large?"
-    elif (shown if high is None else high) <= limit:
+    elif (p99 + unsure_ms if high is None else high) <= limit:
         outcome = Outcome.PASS
     else:
         outcome = Outcome.INCONCLUSIVE
-        reason += "; either the sensor was slow to start or all of its samples are that old"
+        reason += "; either the sensor was slow to start or all of its samples are that old" * (high is not None)
+        reason += "; the clock is not known well enough, so run longer" * (high is None)
     return Verdict(NAME, stream.key, outcome, reason, "age", p99, "ms", limit, len(ages), low, high, 0.95)
 
 

@@ -223,3 +223,18 @@ def test_a_stream_that_nothing_numbers_or_stamps_has_no_age_that_could_be_told(a
 def test_a_handful_of_samples_tells_nothing(a_recording, a_stream):
     found = found_in(a_recording, a_stream(keep=lambda i: i < 5))
     assert of(found, "age").outcome is Outcome.INCONCLUSIVE
+
+
+# --- what nothing counts ----------------------------------------------------------------------
+
+
+def test_a_fast_stream_that_nothing_counts_is_green_as_long_as_it_comes_evenly(a_recording, a_stream):
+    found = found_in(a_recording, late_by(a_stream(rate_hz=75.0, counted=False), lambda t: 0 * t))
+    assert {v.outcome for v in found.values()} == {Outcome.PASS}
+
+
+def test_what_looks_old_where_nothing_counts_may_have_been_lost(a_recording, a_stream):
+    stream = late_by(a_stream(rate_hz=75.0, counted=False), lambda t: np.where(t >= 8, 1.5, 0.0))
+    age = of(found_in(a_recording, stream, stop_ns=150 * S), "age")
+    assert age.outcome is Outcome.INCONCLUSIVE
+    assert "lost" in age.reason
