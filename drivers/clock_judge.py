@@ -21,6 +21,8 @@ _PARTS = 24
 _BENT = 4.0
 """So many standard errors from 0 a curve is believed."""
 _SHORTEST_BENT_S = 20.0
+_USUAL_BEND = 10.0
+"""ns/s^2: 1.2 ppm a minute, as a crystal that warms up with its device."""
 _TOGETHER, _STRAIGHT = 1.9, 0.1
 """Samples per arrival, and share of the cell that delays scatter by, from which on a link may poll."""
 _MOST_SLOPE = 350e3
@@ -90,14 +92,16 @@ def _line(evidence: Evidence, half_s: float) -> tuple[str, ClockLine, float]:
     if first is not None and not cell:
         kind = influence(first, symmetric=both)
         bend = _bend(blocks, half_s, centre(first, 2, kind))
-        order = 2 if bend is not None and bend[1] else 1
+        bent = bend is not None and abs(bend.curve) > bend.surely(_BENT) and 2 * half_s >= _SHORTEST_BENT_S
+        order = 2 if bent else 1
         bulk = centre(first, order, kind)
     if both and bulk is not None:
-        return "centre", _with_bend(bulk.line(), bend, order), 0.0
+        line = bulk.line()
+        return "centre", line if order == 2 else _straight(line, bend), 0.0
     floor = edge_line(blocks, half_s, order, bulk.bulk() if bulk is not None else None)
     if floor is None:
         return "floor", _unknown(blocks, half_s, cell), cell
-    floor = _wandering(_with_bend(floor, bend, order), blocks)
+    floor = _wandering(floor if order == 2 else _straight(floor, bend), blocks)
     cell = cell or _unseen_cell(evidence, floor, first.sigma if first is not None else 0.0)
     return "floor", _strip(floor, blocks, cell) if cell else floor, cell
 
@@ -134,22 +138,38 @@ def _unknown(blocks: Blocks, half_s: float, cell: float) -> ClockLine:
     return ClockLine(half_s, lowest, wide, wide, (-ends, ends))
 
 
-def _bend(blocks: Blocks, half_s: float, bulk: Centre | None) -> tuple[tuple[float, float, float], bool] | None:
-    """Curve (low end, estimate, high end, ns/s^2) by all delays or the earliest, whichever are surer, and whether it
-    is believed. None: too little to say."""
-    found: list[tuple[float, float, float]] = []
-    if bulk is not None:
-        found.append((float(bulk.theta[2]), float(np.sqrt(bulk.covariance[2, 2])), bulk.dof))
+@dataclass(frozen=True, slots=True)
+class _Bend:
+    """What is known of the curve, ns per half span squared."""
+
+    curve: float
+    error: float
+    dof: float
+    usual: float
+    """Standard deviation of the curves of crystals whose rate moves."""
+
+    def surely(self, errors: float) -> float:
+        """What it would have to exceed to be as improbable as so many standard deviations of a normal."""
+        return self.error * float(special.stdtrit(self.dof, float(special.ndtr(errors))))
+
+    @property
+    def hidden(self) -> float:
+        """Standard deviation of a curve that is taken for 0: its probability by these data, when as many crystals
+        warm up or cool down as keep their rate, times what it is then."""
+        error, usual = self.error**2, self.usual**2
+        shrunk = self.curve * usual / (usual + error)
+        odds = np.sqrt(error / (error + usual)) * np.exp(min(0.5 * self.curve * shrunk / error, 50.0))
+        return float(np.sqrt(odds / (1 + odds) * (shrunk**2 + error * usual / (error + usual))))
+
+
+def _bend(blocks: Blocks, half_s: float, bulk: Centre | None) -> _Bend | None:
+    """By all delays or the earliest, whichever are surer. None: too little to say."""
+    found = [] if bulk is None else [(float(bulk.theta[2]), float(np.sqrt(bulk.covariance[2, 2])), bulk.dof)]
     low = _low_bend(blocks, half_s)
     if low is not None:
         found.append(low)
-    if not found:
-        return None
-    curve, error, dof = min(found, key=lambda item: item[1] * float(special.stdtrit(item[2], 0.975)))
-    reach = error * float(special.stdtrit(dof, 0.975))
-    sure = float(special.stdtrit(dof, float(special.ndtr(_BENT))))
-    ends = ((curve - reach) / half_s**2, curve / half_s**2, (curve + reach) / half_s**2)
-    return ends, abs(curve) > sure * error and 2 * half_s >= _SHORTEST_BENT_S
+    bends = [_Bend(curve, max(error, 1.0), dof, _USUAL_BEND * half_s**2) for curve, error, dof in found]
+    return min(bends, key=lambda bend: bend.surely(2.0), default=None)
 
 
 def _low_bend(blocks: Blocks, half_s: float) -> tuple[float, float, float] | None:
@@ -184,13 +204,17 @@ def _part_floors(blocks: Blocks, half_s: float) -> tuple[FloatArray, FloatArray]
     return at[lowest], low[lowest]
 
 
-def _with_bend(line: ClockLine, bend: tuple[tuple[float, float, float], bool] | None, order: int) -> ClockLine:
-    """A straight line with what is known of the curve it lacks."""
-    if order == 2:
-        return line
+def _straight(line: ClockLine, bend: _Bend | None) -> ClockLine:
+    """A straight line with what is known of the curve that it lacks."""
     if bend is None:
         return replace(line, curve=(-np.inf, 0.0, np.inf))
-    return replace(line, curve=(min(bend[0][0], 0.0), 0.0, max(bend[0][2], 0.0)))
+    reach, square = bend.surely(1.96), line.half_s**2
+    hidden = 1.96 * bend.hidden * np.abs(NODES**2 - 1 / 3)
+    return replace(
+        line,
+        curve=(min(bend.curve - reach, 0.0) / square, 0.0, max(bend.curve + reach, 0.0) / square),
+        band_ns=(-np.hypot(line.band_ns[0], hidden), np.hypot(line.band_ns[1], hidden)),
+    )
 
 
 def _wandering(line: ClockLine, blocks: Blocks) -> ClockLine:
