@@ -27,6 +27,10 @@ _FALLEN = 3
 """So many frames behind the newest, one after the other at the device's pace, are a counter that fell back a little."""
 _LEAK = 1 / 64
 """Share of a period by which the line follows a slow device, for each frame received: never over a silence."""
+_SLOW_LEAK = 1 / 1024
+"""The same for the line that jitter does not push up: after a silence, what waited behind others before does not."""
+_JITTER_NS = 500_000_000
+"""Two lines further apart than this are a device that is slower than its nominal rate."""
 _DRIFT = 5e-4
 """Error of rate allowed for over a silence."""
 _PATIENCE_NS = 1_000_000_000
@@ -96,7 +100,8 @@ class CounterUnwrapper:
         self._last = self._index0 = self._received = self._doubt = self._seen = 0
         self._arrival0_ns = self._last_arrival_ns = 0
         self._fallen = self._fallen_to = self._fallen_ns = 0
-        self._line = 0.0
+        self._line = self._slow_line = 0.0
+        self._slower_ns = self._leak_ns - self.period_ns * _SLOW_LEAK
         self._sure_line = 0.0
         """The line as it was before the last loss of more than a turn, for the next ``_doubt`` frames."""
         self._late_since_ns: int | None = None
@@ -165,6 +170,8 @@ class CounterUnwrapper:
             fresh = min(done, self._near + 1)
             self._seen = (self._seen << fresh | (1 << fresh) - 1) & self._window
             self._line = float(line[done])
+            slower = height[:done] + (self._received - done + number[:done]) * self._slower_ns
+            self._slow_line = min(self._slow_line, float(slower.min()))
             self._doubt = max(0, self._doubt - done)
             self._last_arrival_ns = int(arrival_ns[start + done - 1])
             self._fallen = 0
@@ -195,7 +202,12 @@ class CounterUnwrapper:
         late = height - self._line
         if back <= self._near and (silence_ns < self._turn_ns / 2 or late < -EARLY_NS):
             return self._behind(counter, back, arrival_ns, position, incidents)
-        turns = int((late + self._edge_ns) // self._turn_ns) if late >= self._late_ns else 0
+        turns = self._turns(late)
+        jitter_ns = height + (self._received + 1) * self._slower_ns - self._slow_line - late
+        might = self._turns(late + jitter_ns) if silence_ns >= self._turn_ns / 2 else turns
+        doubtful = might != turns or (turns > 0 and silence_ns < turns * self._turn_ns / 2)
+        if jitter_ns <= _JITTER_NS:
+            turns = might
         if late < -(EARLY_NS + _DRIFT * silence_ns) and (step > self._near or self._is_next(arrival_ns)):
             return self._impossible(counter, arrival_ns, position, behind, incidents)
         early = self._sure_line - height - (self._doubted - self._doubt + 1) * self._leak_ns
@@ -206,24 +218,34 @@ class CounterUnwrapper:
         if self._unseen:
             self._late_since_ns = (self._late_since_ns or arrival_ns) if late >= self._lost_ns and not turns else None
             if self._late_since_ns is not None and arrival_ns - self._late_since_ns > _PATIENCE_NS:
-                more = round(late / self._turn_ns) * self.modulus
-                detail = f"frames stay {late / 1e6:.0f} ms late: about {more} were lost and not counted"
+                stay = late + _PATIENCE_NS * _LEAK  # the line has followed meanwhile
+                more = round(stay / self._turn_ns) * self.modulus
+                detail = f"frames stay {stay / 1e6:.0f} ms late: about {more} were lost and not counted"
                 incidents.append(Incident(position, "reset", detail=detail))
                 return self._begin(counter, arrival_ns)
         step += turns * self.modulus
         if step > 1:
             incidents.append(Incident(position, "lost", step - 1))
-        if self._doubt and silence_ns >= self._turn_ns / 2:
+        if doubtful:
+            incidents.append(Incident(position, "ambiguous", self.modulus,
+                f"{silence_ns / 1e6:.0f} ms of silence, {late / 1e6:.0f} ms of lateness and frames that wait up to "
+                f"{jitter_ns / 1e6:.0f} ms for others: {self.modulus} more or less may have been lost"))  # fmt: skip
+        elif self._doubt and silence_ns >= self._turn_ns / 2:
             incidents.append(Incident(position, "ambiguous", self.modulus,
                 "frames were lost so soon after a loss of more than a turn of the counter that one of the two may be "
                 f"{self.modulus} frames longer and the other shorter than was counted"))  # fmt: skip
-        self._tell_doubt(turns, late - turns * self._turn_ns, silence_ns, position, incidents)
+        else:
+            self._tell_doubt(turns, late - turns * self._turn_ns, silence_ns, position, incidents)
         if turns:
-            self._sure_line = self._line
+            self._sure_line = self._line - min(jitter_ns, self._turn_ns / 2)
         self._accept(step, arrival_ns)
         if turns:
             self._doubt = self._doubted
         return self._last
+
+    def _turns(self, late: float) -> int:
+        """Whole turns of the counter that were lost, by the lateness of the frame behind them."""
+        return int((late + self._edge_ns) // self._turn_ns) if late >= self._late_ns else 0
 
     def _is_next(self, arrival_ns: int) -> bool:
         """As the frame behind the last one it would be in time."""
@@ -249,7 +271,9 @@ class CounterUnwrapper:
         return (arrival_ns - self._arrival0_ns) - sent - (self._received + 1) * self._leak_ns
 
     def _accept(self, step: int, arrival_ns: int) -> None:
-        self._line = min(self._line, self._height(step, arrival_ns))
+        height = self._height(step, arrival_ns)
+        self._line = min(self._line, height)
+        self._slow_line = min(self._slow_line, height + (self._received + 1) * self._slower_ns)
         self._last += step
         self._received += 1
         self._seen = (self._seen << min(step, self._near + 1) | 1) & self._window
@@ -273,7 +297,7 @@ class CounterUnwrapper:
         self._started = True
         self._last = self._index0 = counter
         self._arrival0_ns = self._last_arrival_ns = arrival_ns
-        self._received, self._doubt, self._line = 0, 0, 0.0
+        self._received, self._doubt, self._line, self._slow_line = 0, 0, 0.0, 0.0
         self._seen = 1
         self._fallen = 0
         self._late_since_ns = None

@@ -1,9 +1,16 @@
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers.counter import TOO_SOON, CounterUnwrapper, Incident, SparseIndex, Unwrapped
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from arrivals import clock
+from clock_steps import LINKS, gaps_of, score_gaps, with_gaps
 
 PERIOD = 4_000_000
 TURN = 256 * PERIOD
@@ -193,6 +200,95 @@ def test_a_four_bit_counter_survives_stalls_longer_than_its_turn_and_sizes_long_
     result = CounterUnwrapper(16, period).update(numbers % 16, arrival)
     assert result.index.tolist() == numbers.tolist()
     assert told(result) == [("lost", 2000, 500)]
+
+
+@pytest.mark.parametrize("stall", [False, True])
+@pytest.mark.parametrize("link", LINKS)
+def test_gaps_longer_than_a_turn_are_sized_right_on_every_link_or_told_to_be_unsure(link: str, stall: bool) -> None:
+    right, unsure, wrong, by_modulus, _ = score_gaps(link, 2, 8, stall, seed=4)
+    assert right + unsure > 0
+    assert wrong == 0
+    assert right >= 0.8 * (right + unsure)
+    assert by_modulus == 0  # what the counter says without the arrivals
+
+
+@pytest.mark.parametrize("bits", [4, 7, 8, 12, 16])
+def test_counters_of_any_width_never_size_a_gap_wrongly_in_silence(bits: int) -> None:
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        run = clock(rng, 60.0)
+        counter, arrival = with_gaps(rng, run, stall=bool(seed % 2))
+        _, _, wrong, _, _ = gaps_of(run, counter, arrival, 1 << bits)
+        assert wrong == 0
+
+
+@pytest.mark.parametrize("bits", [8, 12, 16])
+def test_gaps_are_sized_through_jitter_of_300_ms(bits: int) -> None:
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        run = clock(rng, 60.0)
+        counter, _ = with_gaps(rng, run, stall=False)
+        delay = rng.uniform(0, 300e6, len(counter))
+        arrival = np.maximum.accumulate(run.sampled_ns[counter] + delay).astype(np.int64)
+        right, unsure, wrong, _, _ = gaps_of(run, counter, arrival, 1 << bits)
+        assert wrong == 0
+        assert right >= 3
+
+
+def test_a_slow_counter_is_not_reset_after_a_long_loss() -> None:
+    """The line of earliest arrivals follows a device; at 64 Hz by 50 ms within a turn of 256."""
+    period = 15_625_000
+    numbers = np.concatenate([np.arange(500), np.arange(2000, 3000)])
+    result = CounterUnwrapper(256, period).update(numbers % 256, numbers * period)
+    assert told(result) == [("lost", 500, 1500)]
+    assert result.segment.tolist() == [0] * 1500
+
+
+@pytest.mark.parametrize("size", [1, 50, 10_000])
+def test_a_loss_that_a_short_counter_takes_for_a_stall_is_found_out_as_frames_stay_late(size: int) -> None:
+    """BITalino: ten turns of 16 ms are lost, which is less than a stall may take."""
+    period = 1_000_000
+    numbers = np.concatenate([np.arange(3000), np.arange(3160, 7000)])
+    arrival, counters = numbers * period, numbers % 16
+    unwrapper, incidents = CounterUnwrapper(16, period), []
+    for start in range(0, len(counters), size):
+        part = unwrapper.update(counters[start : start + size], arrival[start : start + size])
+        incidents += [(start + i.position, i.kind, i.detail) for i in part.incidents]
+    ((position, kind, detail),) = incidents
+    assert kind == "reset"
+    assert arrival[position] - arrival[3000] == pytest.approx(1e9, abs=2 * period)
+    assert "160 were lost and not counted" in detail
+
+
+def test_a_stall_of_a_short_counter_is_no_reset() -> None:
+    numbers = np.arange(6000)
+    arrival = numbers * 1_000_000
+    arrival[3000:3180] = arrival[3180]
+    assert CounterUnwrapper(16, 1_000_000).update(numbers % 16, arrival).incidents == ()
+
+
+def test_a_loss_close_behind_one_of_more_than_a_turn_is_told_as_ambiguous() -> None:
+    """A stall of more than a turn behind the first makes it look longer, and the second as much shorter."""
+    numbers = np.concatenate([np.arange(400), np.arange(700, 760), np.arange(1100, 2000)])
+    result = unwrap(numbers)
+    assert [(i.kind, i.count) for i in result.incidents] == [("lost", 300), ("lost", 340), ("ambiguous", 256)]
+    far = np.concatenate([np.arange(400), np.arange(700, 2000), np.arange(2340, 3000)])
+    assert told(unwrap(far)) == [("lost", 400, 300), ("lost", 1700, 340)]
+
+
+def test_turns_during_an_outage_are_counted_when_the_device_went_on() -> None:
+    """No reset: the frames that were made while the link was down are lost, all of them."""
+    numbers = np.concatenate([np.arange(1000), np.arange(1000 + 45 * 250, 14_000)])
+    assert told(unwrap(numbers)) == [("lost", 1000, 45 * 250)]
+
+
+def test_a_device_that_starts_anew_after_an_outage_begins_a_segment_or_a_loss_never_a_wrong_time() -> None:
+    """Replugged without restart(): a counter from 0 goes on as a loss, and its frames still come in time."""
+    counters = np.concatenate([np.arange(1000) % 256, np.arange(2000) % 256])
+    arrival = np.concatenate([np.arange(1000) * PERIOD, 10_000_000_000 + np.arange(2000) * PERIOD])
+    result = cyton_counter().update(counters, arrival)
+    assert [i.kind for i in result.incidents] in (["lost"], ["reset"])
+    assert abs(int(result.index[-1]) * PERIOD - int(arrival[-1])) < 256 * PERIOD
 
 
 @settings(max_examples=200, deadline=None)
