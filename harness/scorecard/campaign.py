@@ -14,6 +14,9 @@ from harness.scorecard.score import Score
 from harness.scorecard.targets import Target, clean, targets_of
 from harness.scorecard.trial import CLEAN, Trace, Trial
 
+_PART = 20
+"""Proofs of one level that are made before it is asked again whether they are worth it."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -118,7 +121,10 @@ class _Rounds:
         ]
         self._make(pilots, "every fault at every level", expected)
         while todo := self._unproven():
-            self._make(todo, "levels that are to be claimed", len(targets) * self._plan.delays)
+            left = max(0, len(targets) * self._plan.seeds - self._proven())
+            self._make(
+                todo, "levels that are to be claimed", max(0, left - len(todo)) + len(targets) * self._plan.delays
+            )
         if self._plan.delays:
             self._make(self._delayed(), "detection delays", 0)
 
@@ -143,12 +149,17 @@ class _Rounds:
         return sorted((target, level) for target, level in found if level is not None)
 
     def _unproven(self) -> list[Trial]:
-        return [
-            Trial(target, level, seed)
-            for target, level in self._candidates()
-            for seed in self._plan.numbers.proof()
-            if seed not in self._score.cells[target, level]
-        ]
+        """A part of them at a time: a level that misses one of the first costs no more."""
+        todo = []
+        for target, level in self._candidates():
+            left = [s for s in self._plan.numbers.proof() if s not in self._score.cells[target, level]]
+            todo += [Trial(target, level, seed) for seed in left[:_PART]]
+        return todo
+
+    def _proven(self) -> int:
+        """Proofs made so far, of levels that are given up too."""
+        proofs = set(self._plan.numbers.proof())
+        return sum(len(proofs & set(cell)) for cell in self._score.cells.values())
 
     def _delayed(self) -> list[Trial]:
         seeds = self._plan.numbers.proof()[: self._plan.delays]

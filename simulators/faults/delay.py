@@ -25,7 +25,7 @@ class FAULT(ByteFault):
 
     NAME: ClassVar[str] = "delay"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"age"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"delivery", "latency", "quality", "rate", "sync"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"content_sync", "delivery", "latency", "quality", "rate", "sync"})
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("growth_ms_per_s", (0.1, 0.5, 1, 2, 5, 10, 20, 50))
 
     ms: float = key(0.0, "delay at the beginning", "ms", low=0, high=600000)

@@ -24,7 +24,7 @@ class FAULT(ByteFault):
 
     NAME: ClassVar[str] = "jitter"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"latency"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"sync"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"content_sync", "sync"})
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("mean_ms", (2, 10, 20, 40, 80, 160))
 
     mean_ms: float = key(80.0, "mean of the drawn delay", "ms", above=0, high=60000)

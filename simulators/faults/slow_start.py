@@ -20,7 +20,7 @@ class FAULT(DeviceFault):
     NAME: ClassVar[str] = "slow_start"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"age"})
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"connect", "delivery", "latency", "quality"})
-    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("seconds", (0.5, 1, 2, 4, 6, 8, 15))
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("seconds", (0.5, 1, 2, 4, 6, 8))
 
     seconds: float = key(8.0, "how much later the first sample is taken", "s", above=0, high=86400)
 
