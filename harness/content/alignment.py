@@ -79,16 +79,21 @@ def line(away: FloatArray, values: FloatArray) -> tuple[float, float]:
     power = float(away @ away)
     if n < 4 or power <= 0:
         return math.nan, math.inf
-    weight = np.ones(n)
-    slope, rest, bend = 0.0, values, math.inf
+    order, half = np.argsort(away, kind="stable"), n // 2
+    first, last = order[:half], order[n - half :]
+    gaps = away[last] - away[first]
+    slope = float(np.median((values[last] - values[first])[gaps > 0] / gaps[gaps > 0]))
+    rest = values - slope * away
+    rest = rest - np.median(rest)
     for _ in range(6):
+        bend = _BEND * _scale(rest)
+        weight = bend / np.maximum(np.abs(rest), bend)
         total = weight.sum()
         x = away - float(weight @ away) / total
         level = float(weight @ values) / total
         slope = float((weight * x) @ (values - level)) / max(float((weight * x) @ x), 1e-30)
         rest = values - level - slope * x
-        bend = _BEND * _scale(rest)
-        weight = bend / np.maximum(np.abs(rest), bend)
+    bend = _BEND * _scale(rest)
     off = np.clip(rest, -bend, bend)
     inside = max(float((np.abs(rest) <= bend).mean()), 0.1)
     error = math.sqrt(float(off @ off) / (n - 2) / power) / inside
@@ -98,4 +103,4 @@ def line(away: FloatArray, values: FloatArray) -> tuple[float, float]:
 def _scale(values: FloatArray) -> float:
     """Robust standard deviation of (n,), never nothing."""
     off = np.abs(values - np.median(values))
-    return max(1.4826 * float(np.median(off)), 0.3 * float(off.mean()), 1e-9)
+    return max(1.4826 * float(np.median(off)), 1e-9)

@@ -12,21 +12,24 @@ from harness.content.trace import Trace
 BAND_HZ = (0.08, 0.7)
 """5 to 40 breaths a minute."""
 _GRID_HZ = 20.0
-_FEWEST_S = 20.0
+_FEWEST_S = 15.0
+_REACH_S = 4.5
 
 
-def align_breaths(a: Trace, b: Trace, reach_s: float = 6.0) -> Alignment:
+def align_breaths(a: Trace, b: Trace, reach_s: float = _REACH_S) -> Alignment:
     """Lag of b's breathing against a's; upright alike, which ``upright`` sees to where it is not known.
 
-    ``reach_s`` spans more than a breath, so that a lag that is wrong by a whole one shows as a side lobe.
+    ``reach_s`` spans a breath, so that a lag that is wrong by a whole one shows as a side lobe. So much at either end
+    of what both have is not compared, since it has no counterpart at every lag.
     """
     for name, trace in (("first", a), ("second", b)):
         if trace.seconds < _FEWEST_S:
             return refuse(f"the {name} stream has {trace.seconds:.0f} s of breathing; {_FEWEST_S:g} s are needed")
     template = breathing_template(a)
-    part = b.usable & (b.times_s > template.start_s + 1) & (b.times_s < float(a.times_s[-1]) - 1)
+    part = b.usable & (b.times_s > a.times_s[0] + reach_s) & (b.times_s < a.times_s[-1] - reach_s)
     if part.sum() < _FEWEST_S * b.rate_hz:
-        return refuse(f"the two share {part.sum() / b.rate_hz:.0f} s of breathing; {_FEWEST_S:g} s are needed")
+        share_s = part.sum() / b.rate_hz
+        return refuse(f"the two share {share_s:.0f} s of breathing at every lag tried; {_FEWEST_S:g} s are needed")
     return align_template(b.band(*BAND_HZ)[part, None], b.times_s[part], template, reach_s)
 
 

@@ -23,6 +23,8 @@ _LEAST_LIKENESS = 0.3
 """Correlation below which the two do not show the same."""
 _VAGUE = 0.05
 """Of the search's reach: an interval wider than this says nothing."""
+_ALIKE = 1e-3
+"""What is left unexplained counts as no less, so that two lags that both fit perfectly are as good as each other."""
 _COARSE_HZ = 125.0
 """Finer than this the first search need not be."""
 
@@ -72,14 +74,14 @@ def align_template(values: FloatArray, times_s: FloatArray, template: Template, 
         return refuse("what should have been received does not move in this stretch", len(values))
     lobe = _highest_lobe(likeness, top)
     best = max(fit.likeness, float(likeness[top]))
-    ratio = math.sqrt(max(1 - max(lobe, 0.0) ** 2, 1e-12) / max(1 - best**2, 1e-12))
-    if top in (0, len(lags_s) - 1):
-        return refuse(f"the best lag is at the end of the search, {1e3 * lags_s[top]:.0f} ms", len(values), ratio)
+    ratio = math.sqrt(max(1 - max(lobe, 0.0) ** 2, _ALIKE) / max(1 - best**2, _ALIKE))
     if ratio < CLEAR:
         return refuse(
             f"ambiguous: another lag explains the signal nearly as well (peak to side lobe {ratio:.2f}, {CLEAR:g} "
             "needed); a signal that repeats itself, or hardly moves, cannot tell", len(values), ratio,
         )  # fmt: skip
+    if top in (0, len(lags_s) - 1):
+        return refuse(f"the best lag is at the end of the search, {1e3 * lags_s[top]:.0f} ms", len(values), ratio)
     found = fit.alignment(ratio)
     if found.half_ms > 1e3 * _VAGUE * reach_s:
         return refuse(

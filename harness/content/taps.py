@@ -15,7 +15,7 @@ TAPS = Rhythm(
     cure="tap five times or more, at uneven distances, hard enough to stand out in both",
 )  # fmt: skip
 _STANDS_OUT = 4.0
-"""Times the usual largest movement of a second."""
+"""Times the usual largest movement of a second, which in an ECG is an R peak."""
 _APART_S = 0.15
 _SPAN_S = 0.06
 
@@ -26,9 +26,7 @@ def taps(trace: Trace) -> FloatArray:
     if len(trace.values) < 3 * rate:
         return np.empty(0)
     level = np.abs(trace.values - ndimage.median_filter(trace.values, max(3, round(0.2 * rate) | 1)))
-    second = max(1, round(rate))
-    tops = level[: len(level) // second * second].reshape(-1, second).max(axis=1)
-    floor = _STANDS_OUT * float(np.median(tops))
+    floor = _STANDS_OUT * float(np.median(ndimage.maximum_filter1d(level, max(1, round(rate)))))
     places = signal.find_peaks(level, height=max(floor, 1e-12), distance=max(1, round(_APART_S * rate)))[0]
     places = places[trace.usable[places]]
     return trace.at(_centres(level, places, max(1, round(_SPAN_S * rate))))
