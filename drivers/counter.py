@@ -208,7 +208,9 @@ class CounterUnwrapper:
         doubtful = might != turns or (turns > 0 and silence_ns < turns * self._turn_ns / 2)
         if jitter_ns <= _JITTER_NS:
             turns = might
-        if late < -(EARLY_NS + _DRIFT * silence_ns) and (step > self._near or self._is_next(arrival_ns)):
+        # a frame behind a silence does not wait for others
+        alone_ns = jitter_ns if jitter_ns <= min(silence_ns, _JITTER_NS) else 0.0
+        if late < -(EARLY_NS + _DRIFT * silence_ns + alone_ns) and (step > self._near or self._is_next(arrival_ns)):
             return self._impossible(counter, arrival_ns, position, behind, incidents)
         early = self._sure_line - height - (self._doubted - self._doubt + 1) * self._leak_ns
         if self._doubt and early > EARLY_NS:
