@@ -41,6 +41,8 @@ _MOMENTS_NS = 300_000_000
 """A step happens within moments: a clock that runs at another rate moves as far in seconds."""
 _TRIGGER, _NEARLY = 0.6, 0.8
 """Shares of the smallest step: what is looked at, and what is reported as its size is known to a batch only."""
+_UNEVEN = 0.05
+"""Share of a step by which the floor behind it may still move."""
 _AMID = 4
 """A chunk on time with so many late ones on both sides is a single wrong stamp."""
 _MOST_STEPS = 100
@@ -376,7 +378,8 @@ def _stays(chunks: Chunks, start: int, stop: int, margin: float, patience_ns: in
         half = min(max(chunks.since((int(at[first]) + int(at[last])) // 2), first + 1), last)
         sooner, later = chunks[first:half].low(), chunks[half : last + 1].low()
         before = float(chunks.delay[_moments(chunks, first, _MOMENTS_NS)].min())
-        if abs(later - sooner) <= margin / 2 and min(sooner, later) - before >= _TRIGGER * margin:
+        rise = min(sooner, later) - before
+        if rise >= _TRIGGER * margin and abs(later - sooner) <= max(margin / 2, _UNEVEN * rise):
             return first, last, first
     return None
 
