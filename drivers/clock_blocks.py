@@ -102,6 +102,8 @@ class Blocks:
     def halved(self, tilt: float) -> Blocks:
         """Every two neighbours made one; a last one without a neighbour stays."""
         pairs = len(self) // 2
+        if not pairs:
+            return self
         whole = Blocks(*(getattr(self, name)[: 2 * pairs] for name in self.__slots__))
         rest = Blocks(*(getattr(self, name)[2 * pairs :] for name in self.__slots__))
         count = whole.count.reshape(pairs, 2)

@@ -27,6 +27,8 @@ _TOGETHER, _STRAIGHT = 1.9, 0.1
 """Samples per arrival, and share of the cell that delays scatter by, from which on a link may poll."""
 _MOST_SLOPE = 350e3
 """ns/s: the lattice knows crystals, no wrong sampling rates."""
+_MAD = 1.4826
+"""Standard deviation of a normal over the median distance from its median."""
 _FEWEST = 5
 """Chunks from which on a drift is stated."""
 
@@ -276,19 +278,37 @@ def _at(line: ClockLine, at_s: FloatArray) -> FloatArray:
 def _jitter(rest: FloatArray, weight: FloatArray) -> tuple[float, float, float]:
     """Robust standard deviation of the delays with its interval (low end, estimate, high end), from how much whole
     blocks differ in the share that is nearer to the median than the rest."""
-    heavy, flat = weight.ravel(), np.where(weight > 0, rest, 0.0).ravel()
+    fine, heavy = _between_ranks(rest, weight)
     total = float(heavy.sum())
-    middle = weighted_quantiles(flat, heavy / total, (0.5,))[0]
-    off = np.where(weight > 0, np.abs(rest - middle), 0.0)
-    away = weighted_quantiles(off.ravel(), heavy / total, (0.4, 0.5, 0.6))
-    if len(rest) < 3 or away[2] <= away[0]:
-        unknown = np.inf if len(rest) < 3 else 1.4826 * away[1]
-        return (0.0 if len(rest) < 3 else unknown), 1.4826 * away[1], unknown
-    near = (weight * (off < away[1])).sum(axis=1) - 0.5 * weight.sum(axis=1)
-    dof = len(rest) - 1
-    error = np.sqrt(float(near @ near) * len(rest) / dof) / total * (away[2] - away[0]) / 0.2
+    middle = weighted_quantiles(fine.ravel(), heavy.ravel() / total, (0.5,))[0]
+    off = np.abs(fine - middle)
+    away = weighted_quantiles(off.ravel(), heavy.ravel() / total, (0.4, 0.5, 0.6))
+    if len(rest) < 3:
+        return 0.0, _MAD * away[1], np.inf
+    near = (heavy * (off < away[1])).sum(axis=1) - 0.5 * heavy.sum(axis=1)
+    dof, power = len(rest) - 1, float(near @ near)
+    together = float(near[1:] @ near[:-1]) / power if power > 0 else 0.0
+    if together > 2 / np.sqrt(len(near)):
+        together = min(together, 0.9)
+        power *= (1 + together) / (1 - together)
+    error = np.sqrt(power * len(rest) / dof) / total * (away[2] - away[0]) / 0.2
     factor = float(np.exp(special.stdtrit(dof, 0.975) * error / max(away[1], 1e-9)))
-    return 1.4826 * away[1] / factor, 1.4826 * away[1], 1.4826 * away[1] * factor
+    return _MAD * away[1] / factor, _MAD * away[1], _MAD * away[1] * factor
+
+
+def _between_ranks(rest: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Four values for each mean of a rank, on lines between neighbouring means, and their weights, (b, 4 * RANKS): the
+    means alone are a staircase."""
+    known = weight > 0
+    value = np.where(known, rest, 0.0)
+    apart = weight[:, 1:] + weight[:, :-1]
+    rise = np.where(known[:, 1:], 2 * np.diff(value, axis=1) / np.maximum(apart, 1.0), 0.0)
+    below = np.pad(rise, ((0, 0), (1, 0))) * weight
+    above = np.pad(rise, ((0, 0), (0, 1))) * weight
+    fine = np.stack(
+        [value - 0.375 * below, value - 0.125 * below, value + 0.125 * above, value + 0.375 * above], axis=2
+    )
+    return fine.reshape(len(rest), -1), np.repeat(weight / 4, 4, axis=1)
 
 
 def _delays(blocks: Blocks, rest: FloatArray, line: ClockLine) -> tuple[float, float, float, float]:
@@ -296,8 +316,6 @@ def _delays(blocks: Blocks, rest: FloatArray, line: ClockLine) -> tuple[float, f
     known = np.isfinite(blocks.low_ns)
     least = float((blocks.low_ns[known] - _at(line, blocks.low_at_s[known])).min())
     worst = float((blocks.worst_ns - _at(line, blocks.at_s)).max())
-    heavy = blocks.weight.ravel()
-    p50, p95, p99 = weighted_quantiles(
-        np.where(blocks.weight > 0, rest, 0.0).ravel(), heavy / float(heavy.sum()), (0.5, 0.95, 0.99)
-    )
+    fine, heavy = _between_ranks(rest, blocks.weight)
+    p50, p95, p99 = weighted_quantiles(fine.ravel(), heavy.ravel() / float(heavy.sum()), (0.5, 0.95, 0.99))
     return max(p50 - least, 0.0), max(p95 - least, 0.0), max(p99 - least, 0.0), max(worst - least, 0.0)

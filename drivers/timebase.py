@@ -1,9 +1,10 @@
 """Device clock to host clock, from pairs of device time and arrival, as samples come.
 
 The delay from sensor to host is never negative and sometimes long, so nothing here rests on the mean:
-the *earliest* arrivals of each second carry the clock, and a robust line runs through them. Samples
-that arrive together count once, by the last of them: the others only waited for it. After a run,
-fit_clock() and find_steps() say the same with intervals.
+the *earliest* arrivals of each second carry the clock, and a robust line runs through them. Only where
+ten seconds have shown that delays scatter both ways, as a host's noisy stamps do, the medians carry it.
+Samples that arrive together count once, by the last of them: the others only waited for it. After a
+run, fit_clock() and find_steps() say the same with intervals.
 
 One-way data cannot tell a constant delay from an offset: every offset here includes the link's
 smallest delay. See docs/architecture.md, "Time".
@@ -11,6 +12,7 @@ smallest delay. See docs/architecture.md, "Time".
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +26,8 @@ __all__ = ["ClockFit", "OnlineTimebase", "Step", "arrival_groups", "arrivals_tel
 _SECOND_NS = 1_000_000_000
 _BLOCK_PERIODS = 8
 """A block holds at least so many samples: the minimum of fewer is no floor."""
+_ROWS = 4
+"""Of each block: time and delay of the earliest arrival, time of the middle and median delay."""
 _BLOCKS = 120
 """Blocks behind the online line: long enough for the slope, short enough to follow a warming crystal."""
 _DENSE = 12
@@ -34,6 +38,10 @@ _EARLY_BLOCKS, _EARLY_SIGMA_NS = 10, 2e6
 """With few blocks their scatter says little; assume at least so much."""
 _JUMP_NS = 30e6
 """A block this far off the line is another time base, not jitter."""
+_FEWEST_DELAYS, _MOST_DELAYS = 8, 4096
+"""A block of so many chunks shows the shape of their delays; more are not looked at."""
+_NORMAL, _NOT_NORMAL, _SURE_BLOCKS = 0.85, 0.75, 8
+"""A lower tail of so much the length of a normal one's, on average over so many blocks, is a jitter's; or no longer."""
 _SLEW = 0.5
 """Published times move by at most half of the step between two samples, so they never turn back."""
 
@@ -58,12 +66,15 @@ class OnlineTimebase:
         period_ns = self._period_ns or _SECOND_NS
         self._block_ns = max(_SECOND_NS, round(_BLOCK_PERIODS * period_ns))
         self._segment: int | None = None
-        self._points = np.empty((2, _BLOCKS))
+        self._points = np.empty((_ROWS, _BLOCKS))
 
     def _begin(self, segment: int, device_ns: int, delay_ns: int) -> None:
         self._segment, self._anchor_ns, self._base_ns = segment, device_ns, delay_ns
         self._count, self._closed = 0, 0
         self._block, self._low, self._low_at = 0, np.inf, 0.0
+        self._delays: list[float] = []
+        self._tail, self._shown, self._both_ways = 0.0, 0, False
+        """Mean length of the lower tail over a normal one's, blocks behind it, and whether delays scatter both ways."""
         self._offset, self._slope = np.inf, 0.0
         self._last: tuple[int, float] | None = None
 
@@ -95,7 +106,10 @@ class OnlineTimebase:
             self._close(at_ns // self._block_ns)
         if low < self._low:
             self._low, self._low_at = low, at_s
-        return min(self._offset + self._slope * at_s, self._low)
+        if len(self._delays) < _MOST_DELAYS:
+            self._delays.append(low)
+        line = self._offset + self._slope * at_s
+        return line if self._both_ways else min(line, self._low)
 
     def _groups(self, at_ns: IntArray, delay_ns: FloatArray) -> FloatArray:
         """Offset for each chunk: the line so far, but never later than the earliest arrival of its block."""
@@ -109,27 +123,56 @@ class OnlineTimebase:
             lows = np.minimum(np.minimum.accumulate(part), self._low)
             if lows[-1] < self._low:
                 self._low, self._low_at = float(lows[-1]), float(at[np.argmin(part)])
-            levels[start:stop] = np.minimum(self._offset + self._slope * at, lows)
+            if len(self._delays) < _MOST_DELAYS:
+                self._delays += part.tolist()
+            line = self._offset + self._slope * at
+            levels[start:stop] = line if self._both_ways else np.minimum(line, lows)
         return levels
 
     def _close(self, block: int) -> None:
         """A block is over: its earliest arrival joins the line, or starts a new one."""
         points, low, at = self._points, self._low, self._low_at
-        self._block, self._low = block, np.inf
+        middle, middle_s = self._shape(), (self._block + 0.5) * self._block_ns / _SECOND_NS
+        self._block, self._low, self._delays = block, np.inf, []
         if np.isinf(low):
             return
         if self._count == _BLOCKS:
             points[:, :-1] = points[:, 1:]
             self._count -= 1
-        points[:, self._count] = at, low
+        points[:, self._count] = at, low, middle_s, middle
         self._count, self._closed = self._count + 1, self._closed + 1
-        jumped = self._count > 1 and self._jumped()
-        if jumped or self._closed <= _DENSE or self._closed % 8 == 0:
-            self._offset, self._slope = _floor_line(*points[:, : self._count])
+        turned = self._turned()
+        jumped = self._count > 1 and not turned and self._jumped()
+        if jumped or turned or self._closed <= _DENSE or self._closed % 8 == 0:
+            at_s, value = self._carriers()
+            self._offset, self._slope = _line(at_s, value, 2 if self._both_ways else 10)
+
+    def _carriers(self) -> FloatArray:
+        """(2, count) times and delays of the blocks' points that carry the clock."""
+        return self._points[2:, : self._count] if self._both_ways else self._points[:2, : self._count]
+
+    def _shape(self) -> float:
+        """Median delay of the block that is over, and what its lower tail shows."""
+        count = len(self._delays)
+        if count < _FEWEST_DELAYS:
+            return self._low
+        quarters = count // 4, count // 2, 3 * count // 4
+        lower, middle, upper = np.partition(self._delays, quarters)[list(quarters)].tolist()
+        tail = min((middle - self._low) / max((upper - lower) / 2, 1.0) / _normal_tail(count), 2.0)
+        self._shown += 1
+        self._tail += (tail - self._tail) / min(self._shown, _SURE_BLOCKS)
+        return float(middle)
+
+    def _turned(self) -> bool:
+        """Delays have shown that they scatter both ways, or that they do not after all."""
+        before = self._both_ways
+        if self._shown >= _SURE_BLOCKS:
+            self._both_ways = self._tail > (_NOT_NORMAL if before else _NORMAL)
+        return self._both_ways != before
 
     def _jumped(self) -> bool:
         """Forget the blocks before a jump: one block suffices if early, two in a row if late (a stall is late too)."""
-        at, low = self._points[:, max(self._count - 2, 0) : self._count]
+        at, low = self._carriers()[:, max(self._count - 2, 0) :]
         off = low - self._offset - self._slope * at
         if off[-1] < -_JUMP_NS:
             keep = 1
@@ -173,14 +216,20 @@ def _ramp(offset: float, target: FloatArray, room: FloatArray, at: int) -> Float
     return out
 
 
-def _floor_line(at_s: FloatArray, low_ns: FloatArray) -> tuple[float, float]:
-    """Offset (ns at 0 s) and slope (ns/s) of the floor under block minima, slope drawn to 0 as the prior says."""
+def _normal_tail(count: int) -> float:
+    """How many times further from the median the least of ``count`` normal values lies than their quartiles."""
+    steep = math.sqrt(2 * math.log(count))
+    return (steep - (math.log(math.log(count)) + math.log(4 * math.pi) - 2 * 0.5772) / (2 * steep)) / 0.6745
+
+
+def _line(at_s: FloatArray, value_ns: FloatArray, share: int) -> tuple[float, float]:
+    """Offset (ns at 0 s) and slope (ns/s) of the line that one in ``share`` of the blocks' points lie below, the slope
+    drawn to 0 as the prior says."""
     count = len(at_s)
     if count < 3:
-        return float(low_ns.min()), 0.0
-    scatter = 1.05 * float(np.median(np.abs(np.diff(low_ns))))
+        return float(value_ns.min()), 0.0
+    scatter = 1.05 * float(np.median(np.abs(np.diff(value_ns))))
     if count < _EARLY_BLOCKS:
         scatter = max(scatter, _EARLY_SIGMA_NS)
-    slope, rest = huber_line(at_s, low_ns, (scatter / _PRIOR_NS_PER_S) ** 2)
-    floor = np.partition(rest, count // 10)[count // 10]
-    return float(floor), slope
+    slope, rest = huber_line(at_s, value_ns, (scatter / _PRIOR_NS_PER_S) ** 2)
+    return float(np.partition(rest, count // share)[count // share]), slope

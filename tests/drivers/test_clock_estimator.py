@@ -111,3 +111,17 @@ def test_three_hours_fit_into_the_memory_of_ten_minutes_and_are_still_right():
     assert low <= truth <= high
     assert high - low < 100_000
     assert (fit.n, fit.arrivals) == (270_000, 270_000)
+
+
+def test_a_window_that_a_stall_leaves_almost_empty_merges_after_an_hour_like_any_other():
+    """Blocks of an hour are merged in pairs; a window of one block has no pair."""
+    device = np.arange(3600) * 1_000_000_000
+    quiet = (device > 3000e9) & (device % 16_000_000_000 != 0)
+    estimator = ClockEstimator()
+    columns = [column[~quiet] for column in (device, device + BOOT_NS, np.zeros(3600, dtype=np.int64))]
+    dense = np.arange(0, 700_000, 40) * 1_000_000
+    estimator.update(dense, dense + BOOT_NS, np.zeros(len(dense), dtype=np.int64))
+    later = columns[0] > 700e9
+    estimator.update(*(column[later] for column in columns))
+    (fit,) = estimator.fits()
+    assert fit.drift_ppm == pytest.approx(0, abs=0.01)
