@@ -43,6 +43,7 @@ def r_peaks(ecg: Trace) -> FloatArray:
     if len(ecg.values) < _SHORTEST_S * ecg.rate_hz:
         return np.empty(0)
     rough = energy_beats(ecg.band(8.0, 20.0), ecg.rate_hz)
+    rough = rough[ecg.usable[rough]]
     if not len(rough):
         return np.empty(0)
     sharp = ecg.band(*_R_HZ)
@@ -65,22 +66,23 @@ def pulse_rises(ppg: Trace) -> FloatArray:
     if len(ppg.values) < _SHORTEST_S * ppg.rate_hz:
         return np.empty(0)
     rise = np.gradient(ppg.band(*_PULSE_HZ))
-    rise = rise * _upright(rise)
+    rise = rise * _upright(rise[ppg.usable])
     return _times(ppg, rise, pulses(rise, ppg.rate_hz))
 
 
 def _upright(rise: FloatArray) -> float:
     """-1 where the steep side of the pulses is a fall."""
-    return -1.0 if float(np.mean(rise**3)) < 0 else 1.0
+    return -1.0 if float(np.sum(rise**3)) < 0 else 1.0
 
 
 def _rise(ppg: Trace) -> FloatArray:
     """Slope of the pulse wave (n,), upright, with as little filtering as its noise allows."""
     smooth = ppg.band(*_RISE_HZ)
-    noise = float(np.std(ppg.values - ppg.band(0.0, _RISE_HZ[1]))) if ppg.rate_hz > 3 * _RISE_HZ[1] else np.inf
-    if noise > _NOISY * float(np.ptp(np.quantile(smooth, (0.02, 0.98)))):
+    rest, good = ppg.values - ppg.band(0.0, _RISE_HZ[1]), ppg.usable
+    noise = float(np.std(rest[good])) if ppg.rate_hz > 3 * _RISE_HZ[1] and good.any() else np.inf
+    if noise > _NOISY * float(np.ptp(np.quantile(smooth[good] if good.any() else smooth, (0.02, 0.98)))):
         smooth = ppg.band(*_NOISY_RISE_HZ)
-    return np.gradient(smooth) * _upright(np.gradient(ppg.band(*_PULSE_HZ)))
+    return np.gradient(smooth) * _upright(np.gradient(ppg.band(*_PULSE_HZ))[ppg.usable])
 
 
 def _times(trace: Trace, level: FloatArray, places: np.typing.NDArray[np.int64]) -> FloatArray:

@@ -1,16 +1,18 @@
 """Content against content: silent on clean rigs and bad signals, loud and right about who lags."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 
-from harness.bench import Mode
+from harness.bench import Mode, stream_specs
 from harness.checks.content_sync import LIMITS, check
 from harness.checks.registry import check_names, load_check
 from harness.recording_files import load_recording
 from harness.rig_file import parse_rig
 from harness.run import run_rig
+from harness.stage import ModelStage
 from harness.verdict import Outcome, exit_code
 
 RIG = """
@@ -56,7 +58,9 @@ sensors:
   belly: *belt
 limits: {content_sync: {}}
 """.replace("&belt\n", "\n")
-BELTS = BELTS.replace("  belly: *belt\n", BELTS[BELTS.index("  thorax:") : BELTS.index("  belly:")].replace("thorax", "belly"))
+BELTS = BELTS.replace(
+    "  belly: *belt\n", BELTS[BELTS.index("  thorax:") : BELTS.index("  belly:")].replace("thorax", "belly")
+)
 HEARTS = parse_rig(RIG)
 
 
@@ -66,8 +70,17 @@ def damaged(rig, role, *faults):
     return replace(rig, sensors={**rig.sensors, role: changed})
 
 
+@cache
+def prepared():
+    """One model for all runs of these roles: nothing here is about models."""
+    stage = ModelStage(HEARTS.model)
+    stage.prepare(stream_specs(HEARTS))
+    return stage
+
+
 def recorded(rig):
-    return run_rig(rig, Mode.VIRTUAL).recording
+    model = prepared() if set(rig.sensors) == set(HEARTS.sensors) else None
+    return run_rig(replace(rig, limits={}), Mode.VIRTUAL, prepared=model).recording
 
 
 def on_a_bench(recording):
@@ -175,7 +188,11 @@ def test_on_a_bench_two_sensors_cannot_tell_which_of_them_lags(lagging):
 
 def test_on_a_bench_the_sensor_that_disagrees_with_all_others_is_named():
     wrist = HEARTS.sensors["wrist"]
-    roles = {"chest": HEARTS.sensors["chest"], "left": replace(wrist, role="left"), "right": replace(wrist, role="right")}
+    roles = {
+        "chest": HEARTS.sensors["chest"],
+        "left": replace(wrist, role="left"),
+        "right": replace(wrist, role="right"),
+    }
     recording = recorded(damaged(replace(HEARTS, sensors=roles), "right", {"fault": "lag", "ms": 400}))
     found = failing(check(on_a_bench(recording), LIMITS(max_offset_ms=150)))
     assert {v.subject for v in found} == {"chest/ecg~right/ppg", "left/ppg~right/ppg"}

@@ -55,7 +55,9 @@ def test_breath_as_even_as_a_clock_is_refused():
 
 
 def test_the_breath_of_somebody_else_is_refused(person, trace):
-    found = align_breaths(trace(person(6), "respiration", 25.0, 10, 120), trace(person(7), "respiration", 25.0, 10, 120))
+    found = align_breaths(
+        trace(person(6), "respiration", 25.0, 10, 120), trace(person(7), "respiration", 25.0, 10, 120)
+    )
     assert found.refused is not None
 
 
