@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.clock_poll import common_step
 from drivers.clock_strip import Bounds, posterior
@@ -61,7 +62,7 @@ class Lattice:
 
     def offset_at(self, at_s: float) -> tuple[float, float, float]:
         """95 % interval's lower end, mean and upper end of (host - device), ns, at a device time in s."""
-        blur = self.blur_ns * float(np.sqrt(1 + 12 * ((at_s - self.middle_s) / self.span_s) ** 2))
+        blur = self.blur_ns * float(_fan(np.array(at_s - self.middle_s), self.span_s))
         return _interval(self.lines[:, 0] + self.lines[:, 1] * at_s, self.lines[:, 2], blur)
 
 
@@ -88,13 +89,13 @@ def fit_lattice(at_s: FloatArray, delay_ns: FloatArray, poll_ns: float, cell_ns:
     base, middle = float(delay_ns.min()), 0.5 * float(at_s.min() + at_s.max())
     away_s, delay = at_s - middle, delay_ns - base
     grid = _grid(away_s * _SECOND_NS + delay, poll_ns)
-    bounds = _bounds(away_s, delay, grid, cell_ns) if grid else None
-    if grid is None or bounds is None:
+    found = _bounds(away_s, delay, grid, cell_ns) if grid else None
+    if grid is None or found is None:
         return None
+    bounds, blur = found
     offset, slope, weight = posterior(bounds)
     lines = np.column_stack([offset + base - slope * middle, slope, weight])
     lost = bounds.lost_share(float(offset @ weight), float(slope @ weight))
-    blur = (0.4 if bounds.jitter_ns else 1.25) * grid.spread / float(np.sqrt(len(bounds.top)))
     span_s = float(np.ptp(at_s))
     slopes = _interval(slope, weight, float(np.sqrt(12)) * blur / span_s)
     fit = Lattice(
@@ -125,47 +126,71 @@ def _interval(value: FloatArray, weight: FloatArray, blur: float) -> tuple[float
     return mean - float(np.hypot(mean - low, 1.96 * blur)), mean, mean + float(np.hypot(high - mean, 1.96 * blur))
 
 
-def _bounds(at_s: FloatArray, delay: FloatArray, grid: _Grid, cell_ns: float) -> Bounds | None:
-    """What the chunks that came with a poll allow, one for each poll; None: too few of them."""
+def _bounds(at_s: FloatArray, delay: FloatArray, grid: _Grid, cell_ns: float) -> tuple[Bounds, float] | None:
+    """What the chunks that came with a poll allow, one for each poll, and standard deviation of the polls' own time in
+    the middle (ns); None: too few of them."""
     turn = (at_s * _SECOND_NS + delay - grid.start) / grid.period
     number = np.rint(turn)
     rest = (turn - number) * grid.period
     on = np.abs(rest) <= max(_NEAR * grid.spread, _FINEST_NS)
-    if float(np.mean(on)) < _ON_GRID:
-        return None
     frame = _frame(rest[on])
-    late = np.maximum(rest - _edge(rest[on], frame), 0.0)
-    step = common_step(np.diff(at_s) * _SECOND_NS)
-    first_s = _first_of_chunk(at_s, step)
     begins = np.diff(number, prepend=-np.inf) != 0
-    ends = np.append(begins[1:], True)
-    first_s = first_s[np.maximum.accumulate(np.where(begins, np.arange(len(at_s)), 0))]
-    keep = on & ends
-    if int(keep.sum()) < _FEWEST:
+    keep = on & np.append(begins[1:], True)
+    if float(np.mean(on)) < _ON_GRID or int(keep.sum()) < _FEWEST:
         return None
-    at_s, first_s, delay, late = at_s[keep], first_s[keep], delay[keep], late[keep]
+    if frame:
+        edge, error = np.full(len(rest), _edge(rest[on], frame)), 0.4 * grid.spread / float(np.sqrt(keep.sum()))
+    else:
+        edge, error = _sharp_edge(at_s, rest, on)
+    step = common_step(np.diff(at_s) * _SECOND_NS)
+    first_s = _first_of_chunk(at_s, step)[np.maximum.accumulate(np.where(begins, np.arange(len(at_s)), 0))]
     height = _height(step, grid.period, cell_ns)
-    return _bounds_between(at_s, first_s, delay, late, height, grid.period, frame)
+    late = rest - edge  # not all at least 0: where the grid is a little off it must be off for all, and so is the line
+    cut = delay - (np.maximum(late, 0.0) if frame else late)
+    bounds = _bounds_between(at_s[keep], first_s[keep], delay[keep], cut[keep], height, grid.period, frame)
+    return bounds, error
 
 
 def _bounds_between(
     last_s: FloatArray,
     first_s: FloatArray,
     delay: FloatArray,
-    late: FloatArray,
+    cut: FloatArray,
     height: float,
     period: float,
     frame: float,
 ) -> Bounds:
-    """Bounds by the grid itself where its jitter is small, by the arrivals where the poll waits for a USB frame."""
-    poll = delay - late
-    top, jitter = (delay, _HOST_JITTER_NS) if frame else (poll, 0.0)
+    """Bounds by the grid itself (``cut``) where jitter comes after the poll, by the arrivals where polls are late."""
+    top, jitter = (delay, _HOST_JITTER_NS) if frame else (cut, 0.0)
     if height < 0.999 * period:
-        missed = poll - height
+        missed = cut - height
         missed[-1] = -np.inf  # nothing came after it
-        return Bounds(last_s, top, last_s, missed, height, late, jitter, frame)
-    bottom = poll + (last_s - first_s) * _SECOND_NS - period
-    return Bounds(last_s, top, first_s, bottom, period, late, jitter, frame, False)
+        next_s = last_s + height / _SECOND_NS
+        return Bounds(last_s, top, next_s, missed, height, delay - cut, jitter, frame)
+    bottom = cut + (last_s - first_s) * _SECOND_NS - period
+    return Bounds(last_s, top, first_s, bottom, period, delay - cut, jitter, frame, False)
+
+
+def _fan(at_s: FloatArray, span_s: float) -> FloatArray:
+    """How the error of a line grows with the time from its middle."""
+    return np.asarray(np.sqrt(1 + 12 * (at_s / max(span_s, 1e-9)) ** 2))
+
+
+def _sharp_edge(at_s: FloatArray, rest: FloatArray, on: NDArray[np.bool_]) -> tuple[FloatArray, float]:
+    """When polls were, by the earliest arrivals of each stretch: how much later than the grid (g,), and its error (ns)
+    in the middle. Of jitter that is never negative the earliest say far more than all together."""
+    number = np.flatnonzero(on)
+    stretches = int(np.clip(np.sqrt(len(number)), 3, 64))
+    starts = np.linspace(0, len(number), stretches, endpoint=False).astype(np.int64)
+    first = np.minimum.reduceat(rest[number], starts)
+    when = np.add.reduceat(at_s[number], starts) / np.diff(starts, append=len(number))
+    near = np.ones(stretches, dtype=bool)
+    for _ in range(4):
+        slope, level = _line(when[near], first[near])
+        off = first - slope * when - level
+        scatter = 1.4 * _spread(off)
+        near = np.abs(off - np.median(off)) <= 4 * max(scatter, 1.0)
+    return slope * at_s + level - scatter, scatter / float(np.sqrt(near.sum()))
 
 
 def _frame(rest: FloatArray) -> float:

@@ -7,8 +7,6 @@ as the link's only where arrivals keep to it better than delays keep to a line.
 
 from __future__ import annotations
 
-from operator import itemgetter
-
 import numpy as np
 
 from drivers.types import FloatArray, IntArray
@@ -23,8 +21,8 @@ _WANTED_CHUNKS = 320
 _FEWEST_CHUNKS = 12
 _LEAST_ORDER, _SURE_ORDER, _SURENESS = 0.5, 0.97, 18.0
 """Phase concentration to be believed: by chance it exceeds sqrt(18 / n) once in e^18 periods."""
-_AS_GOOD, _NEARLY = 1.25, 1e-3
-"""Periods that arrivals keep to nearly as well as to the best are it or its fractions: the longest counts."""
+_AS_GOOD, _NEARLY_NS = 1.5, 50e3
+"""Periods to which most arrivals keep nearly as well as to the best are it or its fractions: the longest counts."""
 _PROMINENT, _MOST_CANDIDATES = 0.75, 24
 """Peaks of the spectrum that are looked at: so high against the highest, so many, longest periods first."""
 _STEADIER = 0.4
@@ -35,10 +33,12 @@ _LINK_CLOCK = 6e-5
 """A radio's or bridge's clock agrees with the host's this far; most crystals of sensors do not."""
 _LONGEST_USB_NS, _FRAME_NS, _QUANTUM_NS = 16.5e6, 1e6, 1.25e6
 _PERIOD_TOLERANCE = 0.02
+_FINEST_STEP_NS, _MOST_PARTS = 0.25e6, 64
 _PATIENCE = 3
 """So many of the longest periods are tried on all chunks where the first ones leave it open."""
 _MOST_POINTS = 800
 _LEAST_WINDOW = 64
+_SEVERAL, _ALMOST_ALL = 1.9, 0.8
 
 
 def find_poll(arrival_ns: IntArray, device_ns: IntArray) -> float:
@@ -58,11 +58,14 @@ def find_poll(arrival_ns: IntArray, device_ns: IntArray) -> float:
     if poll:
         poll, order = _followed(host, poll, window)
         return poll if order >= _LEAST_ORDER else 0.0
-    for poll in maybe[:_PATIENCE] if window < len(host) else []:
+    several = len(arrival_ns) > _SEVERAL * len(at)
+    for poll in maybe[:_PATIENCE] if several or window < len(host) else []:
         poll, order = _followed(host, poll, window)
         if order >= _LEAST_ORDER and 1 - order < _STEADIER * (1 - _line_order(device, host - device, poll, window)):
             return poll
-    return _alike(at, last, len(arrival_ns))
+        if several and _rather_the_links(host, poll):
+            return poll
+    return 0.0
 
 
 def lattice_cell(arrival_ns: IntArray, device_ns: IntArray, poll_ns: float) -> float:
@@ -94,18 +97,25 @@ def chunks(arrival_ns: IntArray, device_ns: IntArray) -> tuple[FloatArray, Float
 
 
 def common_step(gap_ns: FloatArray) -> float:
-    """The step of which all gaps between a device's packets are multiples; infinite where there is none."""
-    gaps = gap_ns[gap_ns > _SHORTEST_NS / 4]
-    if not len(gaps):
+    """The step of which all gaps between a device's packets are multiples; infinite where there is none.
+
+    One gap in fifty may be anything where without that no step is found.
+    """
+    sizes, counts = np.unique(np.rint(gap_ns[gap_ns > _SHORTEST_NS / 4] / 1e3), return_counts=True)
+    if not len(sizes):
         return float("inf")
-    least = float(np.quantile(gaps, 0.01))
-    for parts in range(1, 9):
-        step = least / parts
-        for _ in range(3):
-            turns = np.maximum(np.rint(gaps / step), 1)
-            step = float(np.median(gaps / turns))
-        if float(np.mean(np.abs(gaps - turns * step) > _PERIOD_TOLERANCE * step)) < 0.02:
-            return step
+    pick = np.unique(np.linspace(0, len(sizes) - 1, 200).astype(np.int64))
+    gaps, counts = 1e3 * sizes[pick], counts[pick]
+    least = float(gaps[np.searchsorted(np.cumsum(counts), 0.01 * counts.sum())])
+    for odd in (0.0, 0.02):
+        for parts in range(1, int(min(least / _FINEST_STEP_NS, _MOST_PARTS)) + 1):
+            step = least / parts
+            for _ in range(3):
+                turns = np.maximum(np.rint(gaps / step), 1)
+                step = float(np.sum(counts * gaps * turns) / np.sum(counts * turns**2))
+            off = np.abs(gaps - turns * step) > _PERIOD_TOLERANCE * step
+            if float(np.sum(counts[off])) <= odd * float(counts.sum()):
+                return step
     return float("inf")
 
 
@@ -142,11 +152,13 @@ def _polled(host: FloatArray, device: FloatArray) -> tuple[float, list[float]]:
 
     peaks = [_peak(host, rough, reach * rough**2) for rough in _candidates(host, 0.8 * floor)]
     peaks = [(period, 1 - order) for period, order in peaks if order >= floor and _SHORTEST_NS < period < _LONGEST_NS]
-    best = next((off for period, off in sorted(peaks, key=itemgetter(1)) if own(period, off)), None)
+    scatters = {period: _scatter(host, period) for period, _ in peaks}
+    offs = dict(peaks)
+    best = next((period for period in sorted(scatters, key=scatters.__getitem__) if own(period, offs[period])), None)
     if best is None:
         return 0.0, [period for period, _ in peaks]
-    near = (peak for peak in peaks if peak[1] <= _AS_GOOD * best + _NEARLY)
-    return next(period for period, off in near if own(period, off)), []
+    most = _AS_GOOD * scatters[best] + _NEARLY_NS
+    return next(period for period, off in peaks if scatters[period] <= most and own(period, off)), []
 
 
 def _candidates(host: FloatArray, floor: float) -> FloatArray:
@@ -210,20 +222,22 @@ def _thinned(value: FloatArray) -> FloatArray:
     return value[:: len(value) // _MOST_POINTS + 1]
 
 
-def _alike(at: FloatArray, last: FloatArray, samples: int) -> float:
-    """The period of arrivals that bring the same number of samples each, if it is rather the link's; 0.0: it is not."""
-    if samples < 1.9 * len(at):
-        return 0.0
-    step = float(np.median(np.diff(last)))
-    if step <= 0 or float(np.mean(np.abs(np.diff(last) - step) > 0.1 * step)) > 0.2:
-        return 0.0
-    count = np.rint((last - last[0]) / step)
-    slope, level = np.polyfit(count, at, 1)
-    rest = at - level - slope * count
-    near = np.abs(rest - np.median(rest)) < _FRAME_NS
-    if float(np.mean(near)) < 0.8:
-        return 0.0
-    period = float(np.polyfit(count[near], at[near], 1)[0])
+def _scatter(host: FloatArray, period: float) -> float:
+    """Robust standard deviation of times about the grid of a period, ns."""
+    rest = _rest(host, period)
+    return 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+
+
+def _rest(host: FloatArray, period: float) -> FloatArray:
+    """Times less the nearest point of the grid that most are near, ns. (n,)"""
+    turn = (2 * np.pi / period) * host
+    turn = turn - np.arctan2(np.sin(turn).mean(), np.cos(turn).mean())
+    return np.asarray((turn - 2 * np.pi * np.rint(turn / (2 * np.pi))) * (period / (2 * np.pi)))
+
+
+def _rather_the_links(host: FloatArray, period: float) -> bool:
+    """A period that both arrivals and delays keep to is one that the host's clock and USB or Bluetooth know."""
     quantum = _FRAME_NS if period < _LONGEST_USB_NS else _QUANTUM_NS
     known = any(abs(period / (q * max(round(period / q), 1)) - 1) < _LINK_CLOCK for q in {quantum, _QUANTUM_NS})
-    return period if known and _SHORTEST_NS < period < _LONGEST_NS else 0.0
+    rest = _rest(host, period)
+    return known and float(np.mean(np.abs(rest - np.median(rest)) < _FRAME_NS)) >= _ALMOST_ALL

@@ -68,6 +68,10 @@ class Bounds:
         pick = ("top_s", "top", "bottom_s", "bottom", "late")
         return replace(self, **{name: getattr(self, name)[near] for name in pick})
 
+    def moved(self, origin_s: float) -> Bounds:
+        """The bounds with times about another moment."""
+        return replace(self, top_s=self.top_s - origin_s, bottom_s=self.bottom_s - origin_s)
+
     def lost_share(self, offset: float, slope: float) -> float:
         """Share of polls that a line says were lost."""
         box = (offset, offset + 1.0, slope, slope)
@@ -77,6 +81,9 @@ class Bounds:
 
 Box = tuple[float, float, float, float]
 """Offsets from, to (ns), slopes from, to (ns/s)."""
+_Place = tuple[float, Box]
+"""A box, and the moment (s from the middle) at which its offsets are taken: where lines differ in slope only, as after
+a single slide, that is when they cross."""
 
 
 def posterior(bounds: Bounds) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -84,15 +91,15 @@ def posterior(bounds: Bounds) -> tuple[FloatArray, FloatArray, FloatArray]:
     whole = bounds.reach_s
     enough = float(np.sort(np.abs(bounds.top_s))[min(_FIRST_CHUNKS, len(bounds.top_s)) - 1])
     reach = min(max(_FIRST_SPAN_S / 2, 1.01 * enough), whole)
-    box = _first_box(bounds.within(reach), reach)
+    place = 0.0, _first_box(bounds.within(reach), reach)
     while True:
         part = bounds.within(reach)
         for _ in range(8):
-            before, box = box, _narrowed(part, box)
-            if _size(box) > 0.6 * _size(before):
+            before, place = place, _narrowed(part, place)
+            if _size(place[1]) > 0.6 * _size(before[1]):
                 break
         if reach >= whole:
-            return _resolved(bounds, box)
+            return _resolved(bounds, place)
         reach = min(4 * reach, whole)
 
 
@@ -115,38 +122,57 @@ def _axes(box: Box, shape: tuple[int, int]) -> tuple[FloatArray, FloatArray, flo
     return slope, offset, wide, high
 
 
-def _narrowed(part: Bounds, box: Box) -> Box:
+def _narrowed(part: Bounds, place: _Place) -> _Place:
     """The box about every cell that may hold a line nearly as good as the best one found."""
+    origin, box = place
+    moved = part.moved(origin)
     slope, offset, wide, high = _axes(box, _ROUGH)
-    slack = 0.5 * high + 0.5 * wide * part.reach_s
-    best = float(_log_posterior(part, box, slope, offset, 0.0).max())
-    may = _log_posterior(part, box, slope, offset, slack) > best - _NATS
-    return _about(may, box, wide, high)
+    slack = 0.5 * high + 0.5 * wide * moved.reach_s
+    best = float(_log_posterior(moved, box, slope, offset, 0.0).max())
+    may = _log_posterior(moved, box, slope, offset, slack) > best - _NATS
+    return _about(may, place, wide, high)
 
 
-def _about(may: NDArray[np.bool_], box: Box, wide: float, high: float) -> Box:
-    rows, columns = np.flatnonzero(may.any(axis=1)), np.flatnonzero(may.any(axis=0))
+def _about(may: NDArray[np.bool_], place: _Place, wide: float, high: float) -> _Place:
+    """The smallest box about some cells, with offsets taken when that makes it smallest."""
+    rows, columns = np.nonzero(may)
     if not len(rows):
-        return box
-    offsets = box[0] + high * columns[0], box[0] + high * (columns[-1] + 1)
-    return (*offsets, box[2] + wide * rows[0], box[2] + wide * (rows[-1] + 1))
+        return place
+    origin, box = place
+    slope, offset = wide * (rows - rows.mean()), high * columns
+    lean = -float(offset @ slope) / max(float(slope @ slope), 1e-12)
+    slopes = box[2] + wide * float(rows.min()), box[2] + wide * float(rows.max() + 1)
+    straight = box[0] + float(offset.min()), box[0] + float(offset.max()) + high
+    there = box[0] + (0.5 * high) + offset + lean * (box[2] + wide * (rows + 0.5))
+    margin = 0.5 * (high + wide * abs(lean))
+    crossed = float(there.min()) - margin, float(there.max()) + margin
+    if crossed[1] - crossed[0] < 0.7 * (straight[1] - straight[0]):
+        return origin + lean, (*crossed, *slopes)
+    return origin, (*straight, *slopes)
 
 
-def _resolved(bounds: Bounds, box: Box) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _resolved(bounds: Bounds, place: _Place) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The posterior on a grid that is fine enough for it."""
-    for _ in range(6):
-        slope, offset, wide, high = _axes(box, _BLURRED if bounds.jitter_ns else _FINE)
-        log_weight = _log_posterior(bounds, box, slope, offset, 0.0)
-        if bounds.jitter_ns and high < 4 * bounds.jitter_ns:
-            log_weight += _log_upper(bounds, box, slope, offset) + _log_lower(bounds, box, slope, offset)
-        inner = _about(log_weight > log_weight.max() - _FINE_NATS, box, wide, high)
-        if inner[1] - inner[0] > 0.4 * (box[1] - box[0]) and inner[3] - inner[2] > 0.4 * (box[3] - box[2]):
+    shape = _BLURRED if bounds.jitter_ns else _FINE
+    for _ in range(8):
+        origin, box = place
+        moved = bounds.moved(origin)
+        slope, offset, wide, high = _axes(box, shape)
+        log_weight = _log_posterior(moved, box, slope, offset, 0.0)
+        blurred = bounds.jitter_ns and high < 4 * bounds.jitter_ns
+        if blurred:
+            log_weight += _log_upper(moved, box, slope, offset) + _log_lower(moved, box, slope, offset)
+        slack = 0.0 if blurred else 0.5 * high + 0.5 * wide * moved.reach_s
+        most = _log_posterior(moved, box, slope, offset, slack) if slack else log_weight
+        there, inner = _about(most > log_weight.max() - _FINE_NATS, place, wide, high)
+        if there == origin and _size(inner) > (0.25 if blurred else 0.6) * _size(box):
             break
-        box = inner[0] - high, inner[1] + high, inner[2] - wide, inner[3] + wide
+        pad = (high, wide) if blurred else (0.0, 0.0)
+        place = there, (inner[0] - pad[0], inner[1] + pad[0], inner[2] - pad[1], inner[3] + pad[1])
     weight = np.exp(log_weight - log_weight.max()).ravel()
     keep = weight > 1e-7
-    lines = np.tile(offset, len(slope))[keep], np.repeat(slope, len(offset))[keep]
-    return *lines, weight[keep] / weight[keep].sum()
+    slopes = np.repeat(slope, len(offset))[keep]
+    return np.tile(offset, len(slope))[keep] - origin * slopes, slopes, weight[keep] / weight[keep].sum()
 
 
 def _log_posterior(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray, slack: float) -> FloatArray:
