@@ -10,6 +10,8 @@ from harness.scorecard.targets import Target
 from harness.scorecard.trial import CLEAN, Finding, Trace, is_right
 from harness.verdict import Outcome
 
+CONNECT = "connect"
+
 
 @dataclass(frozen=True, order=True)
 class Measured:
@@ -108,8 +110,11 @@ class Score:
 def _run(trace: Trace, target: Target | None) -> Run:
     failed = [f for f in trace.findings if f.outcome is Outcome.FAIL]
     right = [f for f in failed if target is not None and is_right(f, target)]
+    fired = _measured(right)
+    if target is not None and any(f.check == CONNECT for f in right):  # then no other check is run: it speaks for all
+        fired |= {Measured(check, CONNECT) for check in target.touches}
     return Run(
-        right=_measured(right),
+        right=fired,
         wrong=tuple(f for f in failed if f not in right),
         unsure=_measured(f for f in trace.findings if f.outcome is Outcome.INCONCLUSIVE),
         broken=tuple(f for f in trace.findings if f.outcome is Outcome.INVALID),
