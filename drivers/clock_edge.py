@@ -114,7 +114,7 @@ def _band(grid: _Grid, weight: FloatArray, phi: FloatArray) -> tuple[float, floa
     smooth = float(np.clip((grid.alpha - _SMOOTH) / (_ALWAYS_SMOOTH - _SMOOTH), 0.0, 1.0))
     under = (touching[:, None] - grid.under).ravel()
     either = np.concatenate([smooth * weight, (1 - smooth) * grid.weight.ravel()])
-    low, middle = weighted_quantiles(np.concatenate([touching, under]), either, (0.03 - 0.005 * smooth, 0.5))
+    low, middle = weighted_quantiles(np.concatenate([touching, under]), either, (0.055 - 0.03 * smooth, 0.5))
     least, high = weighted_quantiles(touching, weight, (0.5, 0.975))
     return low, least if smooth else middle, high
 

@@ -27,6 +27,8 @@ _TOGETHER, _STRAIGHT = 1.9, 0.1
 """Samples per arrival, and share of the cell that delays scatter by, from which on a link may poll."""
 _MOST_SLOPE = 350e3
 """ns/s: the lattice knows crystals, no wrong sampling rates."""
+_SLIGHT_NS = 10.0
+"""A floor that moves by less is rounding."""
 _MAD = 1.4826
 """Standard deviation of a normal over the median distance from its median."""
 _FEWEST = 5
@@ -97,13 +99,13 @@ def _line(evidence: Evidence, half_s: float) -> tuple[str, ClockLine, float]:
         bent = bend is not None and abs(bend.curve) > bend.surely(_BENT) and 2 * half_s >= _SHORTEST_BENT_S
         order = 2 if bent else 1
         bulk = centre(first, order, kind)
-    if both and bulk is not None:
-        line = bulk.line()
-        return "centre", line if order == 2 else _straight(line, bend), 0.0
+    if both and first is not None and bulk is not None:
+        line = bulk.line() if order == 2 else _straight(bulk.line(), bend)
+        return "centre", _wandering(line, *_part_middles(first)), 0.0
     floor = edge_line(blocks, half_s, order, bulk.bulk() if bulk is not None else None)
     if floor is None:
         return "floor", _unknown(blocks, half_s, cell), cell
-    floor = _wandering(floor if order == 2 else _straight(floor, bend), blocks)
+    floor = _wandering(floor if order == 2 else _straight(floor, bend), *_part_floors(blocks, half_s))
     cell = cell or _unseen_cell(evidence, floor, first.sigma if first is not None else 0.0)
     return "floor", _strip(floor, blocks, cell) if cell else floor, cell
 
@@ -219,24 +221,34 @@ def _straight(line: ClockLine, bend: _Bend | None) -> ClockLine:
     )
 
 
-def _wandering(line: ClockLine, blocks: Blocks) -> ClockLine:
-    """Where the floor moves slowly by itself (a line of text that grows with its numbers), the intervals tell."""
-    at, low = _part_floors(blocks, line.half_s)
-    rest = low - _at(line, at * line.half_s)
+def _wandering(line: ClockLine, at: FloatArray, value: FloatArray) -> ClockLine:
+    """Where the delays' floor or middle moves slowly by itself (a line of text that grows with its numbers), the
+    intervals tell. ``value`` is what carries the line in each part of the stretch, at times in half spans, (p,)."""
+    rest = value - _at(line, at * line.half_s)
     if len(rest) < 8:
         return line
     rest = rest - rest.mean()
     power, steps = float(rest @ rest), float(np.sum(np.diff(rest) ** 2)) / 2
-    if power < 1e2 * len(rest) or steps / power > 1 - 3 / np.sqrt(len(rest)):
+    if power < _SLIGHT_NS**2 * len(rest) or steps / power > 1 - 3 / np.sqrt(len(rest)):
         return line
     moved = 2 * float(np.sqrt((power - steps) / len(rest)))
     more = 2 * moved / line.half_s
-    low_end, slope, high_end = line.slope
+    low, slope, high = line.slope
     return replace(
         line,
-        slope=(slope - float(np.hypot(slope - low_end, more)), slope, slope + float(np.hypot(high_end - slope, more))),
+        slope=(slope - float(np.hypot(slope - low, more)), slope, slope + float(np.hypot(high - slope, more))),
         band_ns=(-np.hypot(line.band_ns[0], moved), np.hypot(line.band_ns[1], moved)),
     )
+
+
+def _part_middles(first: Rough) -> tuple[FloatArray, FloatArray]:
+    """Time (in half spans) and middle delay of each of up to 24 parts."""
+    edges = np.unique(np.linspace(0, len(first.at), min(_PARTS, len(first.at)) + 1).astype(np.int64))[:-1]
+    count = first.weight.sum(axis=1)
+    clipped = np.clip(first.rest, -2 * first.sigma, 2 * first.sigma)
+    middle = (first.weight * clipped).sum(axis=1) + count * (basis(first.at, 1) @ first.theta)
+    parts = np.add.reduceat(count, edges)
+    return np.add.reduceat(count * first.at, edges) / parts, np.add.reduceat(middle, edges) / parts
 
 
 def _unseen_cell(evidence: Evidence, line: ClockLine, jitter_ns: float) -> float:
