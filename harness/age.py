@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from drivers.types import FloatArray, IntArray
-from harness.clocks import StreamClock, floors, line_of
+from harness.clocks import StreamClock, floors, line_of, slope_of
 from harness.recording import Recording, StreamData
 
 _MINUTE_MS = 60_000.0
 _FEWEST_BLOCKS = 4
-_MOST_BLOCKS = 64
 _PARTS = (1, 2, 3, 4, 6, 8)
 """Growth is looked for over the whole span, and over such parts of it, each of which overlaps the next by half."""
 _SEVERAL = 1.5
@@ -115,8 +114,8 @@ def _growth(at_ns: IntArray, floor_ns: FloatArray, cell_ns: float, widen: float)
     """By lines through the whole part and through both its halves; the low end is the lowest of the three."""
     at_s = (at_ns - at_ns[0]) / 1e9
     middle = len(at_s) // 2
-    slope, half = _slope(at_s, floor_ns, cell_ns)
-    halves = [_slope(at_s[part], floor_ns[part], cell_ns) for part in (slice(middle), slice(middle, None))]
+    slope, half = slope_of(at_s, floor_ns, cell_ns)
+    halves = [slope_of(at_s[part], floor_ns[part], cell_ns) for part in (slice(middle), slice(middle, None))]
     lows = [each - widen * error for each, error in ((slope, half), *halves)]
     value, low, high = (_per_minute(each) for each in (slope, min(lows), slope + widen * half))
     return Growth(value, low, high, int(at_ns[0]), int(at_ns[-1]))
@@ -125,38 +124,6 @@ def _growth(at_ns: IntArray, floor_ns: FloatArray, cell_ns: float, widen: float)
 def _per_minute(slope: float) -> float:
     """ms per minute in which samples are taken, from ns per second in which they arrive."""
     return _MINUTE_MS * slope * 1e-9 / max(1 - slope * 1e-9, 0.1)
-
-
-def _slope(at_s: FloatArray, floor_ns: FloatArray, cell_ns: float) -> tuple[float, float]:
-    """ns per s of a robust line through floors (b,), and half its 95 % interval; what batching hides included."""
-    at_s, floor_ns = _pooled(at_s, floor_ns)
-    count = len(at_s)
-    span_s = float(at_s[-1] - at_s[0]) if count else 0.0
-    if count < 3 or not span_s:
-        return 0.0, float("inf")
-    first, second = np.triu_indices(count, 1)
-    slope = float(np.median((floor_ns[second] - floor_ns[first]) / (at_s[second] - at_s[first])))
-    rest = floor_ns - slope * at_s
-    rest = rest - np.median(rest)
-    scatter = max(1.4826 * float(np.median(np.abs(rest))), float(np.sqrt(np.mean(rest**2))) / 2)
-    error = scatter / float(np.sqrt(np.sum((at_s - at_s.mean()) ** 2)))
-    return slope, 1.4 * (1.96 + 8 / count) * error + (cell_ns + _STEADY_NS) / span_s
-
-
-_STEADY_NS = 250_000.0
-"""A link's least delay may move by so much in a run: a line of text grows by a byte or two with its numbers."""
-
-
-def _pooled(at_s: FloatArray, floor_ns: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """At most _MOST_BLOCKS floors, each the lowest of several in a row, at its own time."""
-    several = -(-len(at_s) // _MOST_BLOCKS)
-    if several == 1:
-        return at_s, floor_ns
-    whole = len(at_s) // several * several
-    table = floor_ns[:whole].reshape(-1, several)
-    lowest = table.argmin(axis=1)
-    rows = np.arange(len(table))
-    return at_s[:whole].reshape(-1, several)[rows, lowest], table[rows, lowest]
 
 
 # --- stalls -----------------------------------------------------------------------------------

@@ -26,6 +26,9 @@ _SECOND_NS = 1_000_000_000
 _NEAR_NS = 1_500_000_000
 """A step is placed to so much of arrival time."""
 _SMALLEST_MS = 50.0
+STEADY_NS = 250_000.0
+"""A link's least delay may move by so much in a run: a line of text grows by a byte or two with its numbers."""
+_MOST_BLOCKS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,30 @@ def grid_ns(stream: StreamData) -> IntArray:
     return np.asarray(np.rint(stream.index * period_ns), dtype=np.int64)
 
 
+def _without_spikes(device_ns: IntArray, arrival_ns: IntArray) -> IntArray:
+    """A single sample that is later than the next one, which follows the one before it, was damaged on the wire. (n,)
+
+    Were it left, it would have arrived before it was taken, and be the earliest arrival of all. It is put between the
+    two. Samples that changed places are not early.
+    """
+    if len(device_ns) < 3:
+        return device_ns
+    delay_ns = arrival_ns - device_ns
+    early = np.minimum(delay_ns[:-2], delay_ns[2:]) - delay_ns[1:-1] > np.median(np.diff(device_ns)) / 2
+    spike = (device_ns[1:-1] > device_ns[2:]) & (device_ns[:-2] <= device_ns[2:]) & early
+    out = device_ns.copy()
+    out[1:-1] = np.where(spike, (device_ns[:-2] + device_ns[2:]) // 2, device_ns[1:-1])
+    return out
+
+
 def clock_of(stream: StreamData) -> StreamClock:
     """The clock of a stream with a rate; worked out once for each StreamData."""
     found = _CLOCKS.get(stream)
     if found is None:
         device_ns = grid_ns(stream)
-        found = StreamClock(device_ns, stream.arrival_ns, tuple(_spans(stream, device_ns)))
+        found = StreamClock(
+            device_ns, stream.arrival_ns, tuple(_spans(stream, _without_spikes(device_ns, stream.arrival_ns)))
+        )
         _CLOCKS[stream] = found
     return found
 
@@ -190,3 +211,31 @@ def floors(arrival_ns: IntArray, delay_ns: FloatArray) -> tuple[IntArray, FloatA
     _, starts, counts = np.unique(block, return_index=True, return_counts=True)
     ordered = delay_ns[np.lexsort((delay_ns, block))]
     return arrival_ns[starts], np.asarray(ordered[starts + (counts >= 4)], dtype=np.float64)
+
+
+def slope_of(at_s: FloatArray, floor_ns: FloatArray, cell_ns: float) -> tuple[float, float]:
+    """ns per s of a robust line through floors (b,), and half its 95 % interval; what batching hides included."""
+    at_s, floor_ns = _pooled(at_s, floor_ns)
+    count = len(at_s)
+    span_s = float(at_s[-1] - at_s[0]) if count else 0.0
+    if count < 3 or not span_s:
+        return 0.0, float("inf")
+    first, second = np.triu_indices(count, 1)
+    slope = float(np.median((floor_ns[second] - floor_ns[first]) / (at_s[second] - at_s[first])))
+    rest = floor_ns - slope * at_s
+    rest = rest - np.median(rest)
+    scatter = max(1.4826 * float(np.median(np.abs(rest))), float(np.sqrt(np.mean(rest**2))) / 2)
+    error = scatter / float(np.sqrt(np.sum((at_s - at_s.mean()) ** 2)))
+    return slope, 1.4 * (1.96 + 8 / count) * error + (cell_ns + STEADY_NS) / span_s
+
+
+def _pooled(at_s: FloatArray, floor_ns: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """At most _MOST_BLOCKS floors, each the lowest of several in a row, at its own time."""
+    several = -(-len(at_s) // _MOST_BLOCKS)
+    if several == 1:
+        return at_s, floor_ns
+    whole = len(at_s) // several * several
+    table = floor_ns[:whole].reshape(-1, several)
+    lowest = table.argmin(axis=1)
+    rows = np.arange(len(table))
+    return at_s[:whole].reshape(-1, several)[rows, lowest], table[rows, lowest]

@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from drivers.clock_fit import ClockFit, fit_clock
+from drivers.clock_fit import ClockFit
 from drivers.types import FloatArray, IntArray
-from harness.clocks import StreamClock, floors
+from harness.clocks import STEADY_NS, StreamClock, floors, slope_of
 
 
 def nearest_differences(a_times_s: FloatArray, b_times_s: FloatArray) -> tuple[float, float]:
@@ -87,8 +87,7 @@ def _offset_at(fit: ClockFit, at_ns: int) -> tuple[float, float, float]:
 
 _PART_S = 8.0
 _MOST_PARTS = 8
-_STEADY_MS = 0.25
-"""A link's least delay may move by so much in a run: a line of text grows by a byte or two with its numbers."""
+_SIGMAS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,34 +120,48 @@ def wander_of(clock: StreamClock, fit: ClockFit) -> Wander:
         return known[1]
     part = slice(fit.start, fit.start + fit.n)
     device_ns, arrival_ns = clock.device_ns[part], clock.arrival_ns[part]
-    looks = _STEADY_MS * 4.8e5 / max(fit.duration_s, 1.0) ** 2
+    looks = STEADY_NS / 1e6 * 4.8e5 / max(fit.duration_s, 1.0) ** 2
     low, high = fit.drift_change_low_ppm_per_min - looks, fit.drift_change_high_ppm_per_min + looks
-    by_line = max(low, -high, 0.0)
     line_ns = fit.offset_ns + fit.slope * (device_ns - fit.reference_ns)
-    _, floor_ns = floors(arrival_ns, arrival_ns - device_ns - line_ns)
+    at_ns, floor_ns = floors(arrival_ns, arrival_ns - device_ns - line_ns)
     departure_ms = float(np.abs(floor_ns - np.median(floor_ns)).max()) / 1e6
-    shown = max(by_line, _swing(device_ns, arrival_ns, fit))
+    shown = 0.0
+    if _departs(floor_ns, fit.cell_ns):
+        bends = _swing(at_ns, floor_ns, fit.cell_ns, 2) > 0
+        count = min(int((at_ns[-1] - at_ns[0]) / 1e9 / _PART_S), _MOST_PARTS)
+        shown = max(max(low, -high, 0.0) if bends else 0.0, _swing(at_ns, floor_ns, fit.cell_ns, count))
     found = Wander(fit.drift_change_ppm_per_min, low, high, shown, departure_ms)
     _WANDERS[clock] = fit, found
     return found
 
 
-def _swing(device_ns: IntArray, arrival_ns: IntArray, fit: ClockFit) -> float:
-    """The least growth of the drift, ppm per minute, between any two of several parts whose drifts surely differ."""
-    count = min(int(fit.duration_s / _PART_S), _MOST_PARTS)
-    if count < 3:
+def _departs(floor_ns: FloatArray, cell_ns: float) -> bool:
+    """The floors of successive seconds (b,) leave the line for longer, and further, than they vary by chance.
+
+    By how much they do that shows in their second differences, which a wander of a clock leaves alone.
+    """
+    several = max(3, len(floor_ns) // 6)
+    if len(floor_ns) < 2 * several:
+        return False
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(floor_ns, several), axis=1)
+    chance = 1.4826 * float(np.median(np.abs(np.diff(floor_ns, 2)))) / np.sqrt(6)
+    least = _SIGMAS * 1.25 * chance / np.sqrt(several) + cell_ns / 2
+    return bool(np.abs(smooth - np.median(smooth)).max() > least)
+
+
+def _swing(at_ns: IntArray, floor_ns: FloatArray, cell_ns: float, count: int) -> float:
+    """The least growth of the drift, ppm per minute, between any two of ``count`` parts whose slopes surely differ."""
+    if count < 2:
         return 0.0
-    number = (np.arange(len(device_ns)) * count) // len(device_ns)
-    parts = [each for each in fit_clock(device_ns, arrival_ns, number, fit.cell_ns) if each.arrivals > 3]
-    growths = [_growth(first, second) for first, second in combinations(parts, 2)]
-    return max(growths, default=0.0)
-
-
-def _growth(first: ClockFit, second: ClockFit) -> float:
-    apart_min = (second.reference_ns - first.reference_ns) / 60e9
-    looks = 1e3 * _STEADY_MS * (1 / first.duration_s + 1 / second.duration_s)  # ppm
-    sure = max(second.drift_low_ppm - first.drift_high_ppm, first.drift_low_ppm - second.drift_high_ppm) - looks
-    return sure / apart_min if np.isfinite(sure) and sure > 0 and apart_min > 0 else 0.0
+    parts = []
+    for part in np.array_split(np.arange(len(at_ns)), count):
+        at_s = (at_ns[part] - at_ns[0]) / 1e9
+        parts.append((float(at_s.mean()), *slope_of(at_s, floor_ns[part], cell_ns)))
+    growths = [
+        60 * (abs(second[1] - first[1]) - first[2] - second[2]) / (second[0] - first[0]) / 1e3
+        for first, second in combinations(parts, 2)
+    ]
+    return max(0.0, *growths)
 
 
 # --- which clock it is ------------------------------------------------------------------------

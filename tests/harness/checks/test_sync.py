@@ -236,3 +236,12 @@ def test_a_pair_tells_how_fast_its_clocks_part(a_recording, a_stream):
     reason = verdicts_of(a_recording, *pair)["chest/ecg~wrist/ppg", "misalignment"].reason
     gained = float(reason.split("the clock of wrist gains ")[1].split(" ppm")[0])
     assert gained == pytest.approx(-50, abs=10)
+
+
+def test_a_sample_with_a_damaged_number_does_not_bend_the_clock(a_recording, a_stream):
+    stream = noisy(a_stream(), 20)
+    index = stream.index.copy()
+    index[[1000, 4000]] += 2  # 8 ms before they were taken, if it were true
+    found = verdicts_of(a_recording, replace(stream, index=index))
+    assert found["chest/ecg", "clock drift"].outcome is Outcome.PASS
+    assert found["chest/ecg", "clock drift"].value == pytest.approx(20, abs=5)
