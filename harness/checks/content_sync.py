@@ -116,8 +116,7 @@ def _prospects(
         return prospects, still
     for content in contents:
         prospect = prospect_of(world, content, (recording.start_ns, recording.stop_ns), limits.max_truth_ms)
-        enough = content.good_s < limits.min_seconds or prospect.tells_of(content)
-        if prospect.tells and enough:
+        if prospect.tells and (content.good_s < limits.min_seconds or prospect.tells_of(content)):
             prospects[content.stream.key] = prospect
         else:
             still.append(content.stream.key)
@@ -155,10 +154,8 @@ def _pair(a: Content, b: Content, world: World | None, limits: LIMITS) -> _Findi
 
 
 def _followed(align: Callable[[float, float], Alignment], a: Content, b: Content) -> Alignment:
-    start_s, stop_s = max(a.start_s, b.start_s), min(a.stop_s, b.stop_s)
-    if stop_s - start_s < _WINDOWS_FROM_S:
-        return align(start_s, stop_s)
-    return over_windows(align, start_s, stop_s)
+    stop_s = min(a.stop_s, b.stop_s)
+    return align(0.0, stop_s) if stop_s < _WINDOWS_FROM_S else over_windows(align, 0.0, stop_s)
 
 
 def _beyond(found: Alignment, expected: Expected) -> Alignment:

@@ -18,7 +18,7 @@ from drivers.types import FloatArray
 from harness.content.alignment import CLEAR, Alignment, refuse
 
 _STRETCHES = 24
-_STEPS = 4
+_STEPS = 3
 _LEAST_LIKENESS = 0.3
 """Correlation below which the two do not show the same."""
 _VAGUE = 0.05

@@ -26,8 +26,9 @@ from simulators.subject import Subject, make_profile
 
 _NOISE = ("noise", "background")
 """How options begin that give the size of what a sensor adds by itself."""
-_RATES_HZ = {"ecg": 1000.0, "eeg": 500.0, "exg": 500.0}
-_RATE_HZ = 250.0
+_RATES_HZ = {"ecg": 1000.0, "eeg": 500.0, "exg": 500.0, "ppg": 250.0, "acceleration": 250.0}
+_RATE_HZ = 100.0
+"""So finely that straight lines between points differ from the signal by less than its noise."""
 
 
 @dataclass(frozen=True)

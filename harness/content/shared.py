@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from drivers.quality import scores, window_s
-from drivers.types import FloatArray, IntArray
-from harness.content.alignment import Alignment, refuse
-from harness.content.breath import align_breaths, chest_breathing
+from drivers.types import FloatArray
+from harness.content.alignment import Alignment
+from harness.content.breath import align_breaths
 from harness.content.intervals import align_intervals
 from harness.content.pulse import align_beats, align_pulses, pulse_rises, r_peaks
 from harness.content.rendered import World
@@ -42,18 +42,18 @@ class Expected:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """One stream within the run, without what is not to be relied on."""
+    """One stream within the run, with what is not to be relied on marked."""
 
     stream: StreamData
     times_s: FloatArray
     """(n,) stamps since the run's start, ascending."""
     values: FloatArray
     """(n, channels)"""
-    usable: Mask
-    """(n,)"""
-    start_s: float
     stop_s: float
     origin_ns: int
+    """Host time of second 0."""
+    told: Mask | None = None
+    """(n,) usable, where that is known from another stream."""
 
     @classmethod
     def of(cls, recording: Recording, stream: StreamData) -> Content:
@@ -62,14 +62,18 @@ class Content:
         times_ns, values = stream.time_ns[inside], stream.values[inside]
         order = np.argsort(times_ns, kind="stable")
         times_ns, values = times_ns[order], values[order]
-        usable = _good(recording, stream, times_ns) & np.isfinite(values).all(axis=1)
         seconds = (recording.stop_ns - recording.start_ns) / 1e9
-        return cls(stream, (times_ns - recording.start_ns) / 1e9, values, usable, 0.0, seconds, recording.start_ns)
+        return cls(stream, (times_ns - recording.start_ns) / 1e9, values, seconds, recording.start_ns)
 
     @property
     def kind(self) -> str:
         """Modality."""
         return self.stream.spec.kind
+
+    @cached_property
+    def usable(self) -> Mask:
+        """(n,) False in seconds that lie in no window of good quality, but in windows of low quality."""
+        return self.told if self.told is not None else _good(self) & np.isfinite(self.values).all(axis=1)
 
     @property
     def good_s(self) -> float:
@@ -99,24 +103,24 @@ class Content:
 
 
 def _clearest(values: FloatArray) -> int:
-    """The channel with the largest swing for its steps from sample to sample."""
-    steps = np.median(np.abs(np.diff(values, axis=0)), axis=0) if len(values) > 1 else np.ones(values.shape[1])
-    return int(np.argmax(np.ptp(values, axis=0) / np.maximum(steps, 1e-12))) if len(values) else 0
+    """The channel with the largest swing for its steps from sample to sample; one that stands still has none."""
+    if len(values) < 2:
+        return 0
+    low, high = np.quantile(values, (0.005, 0.995), axis=0)
+    steps = np.median(np.abs(np.diff(values, axis=0)), axis=0)
+    return int(np.argmax(np.where(steps > 0, (high - low) / np.maximum(steps, 1e-300), 0.0)))
 
 
-def _good(recording: Recording, stream: StreamData, times_ns: IntArray) -> Mask:
-    """(n,) False in seconds that lie in no window of good quality, but in windows of low quality."""
-    ends_ns = np.arange(recording.start_ns + _SECOND_NS, recording.stop_ns + _SECOND_NS, _SECOND_NS)
-    table = scores(stream.values, stream.time_ns, stream.spec, ends_ns)
+def _good(content: Content) -> Mask:
+    stream, seconds = content.stream, np.arange(1, int(content.stop_s) + 2)
+    table = scores(stream.values, stream.time_ns, stream.spec, content.origin_ns + seconds * _SECOND_NS)
     length = max(1, round(window_s(stream.spec.kind)))
-    count = len(ends_ns)
-    good, bad = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-    for window in range(count):
+    good, bad = np.zeros(len(seconds), dtype=bool), np.zeros(len(seconds), dtype=bool)
+    for window, score in enumerate(table.score.tolist()):
         part = slice(max(window - length + 1, 0), window + 1)
-        good[part] |= bool(table.score[window] >= _GOOD)
-        bad[part] |= bool(table.score[window] < _GOOD)
-    second = np.clip((times_ns - recording.start_ns) // _SECOND_NS, 0, max(count - 1, 0))
-    return np.asarray((good | ~bad)[second] if count else np.ones(len(times_ns), dtype=bool))
+        good[part] |= score >= _GOOD
+        bad[part] |= score < _GOOD
+    return np.asarray((good | ~bad)[np.minimum(content.times_s.astype(np.int64), len(seconds) - 1)])
 
 
 def shares_content(a: Content, b: Content) -> bool:
@@ -173,7 +177,7 @@ def _rendered_lag_ms(a: Content, b: Content, world: World) -> float:
             return 0.0
         lag_ms = align_beats(_true_beats(other, world), rendered(other, world).beats_s).lag_ms
         return lag_ms if b is other else -lag_ms
-    found = align_pair(rendered(a, world), rendered(b, world), a.start_s, a.stop_s)
+    found = align_pair(rendered(a, world), rendered(b, world), 0.0, a.stop_s)
     return found.lag_ms if found.refused is None else _pulse_ms(b.kind) - _pulse_ms(a.kind)
 
 
@@ -188,11 +192,4 @@ def rendered(content: Content, world: World) -> Content:
     signal = world.signal(content.stream.role, spec)
     since_s = float(world.seconds(np.array(content.origin_ns)))
     values = signal.render(0, content.times_s + since_s)
-    return Content(
-        content.stream, content.times_s, values, content.usable, content.start_s, content.stop_s, content.origin_ns
-    )
-
-
-__all__ = [
-    "Content", "Expected", "align_pair", "chest_breathing", "expected_of", "refuse", "rendered", "shares_content",
-]  # fmt: skip
+    return Content(content.stream, content.times_s, values, content.stop_s, content.origin_ns, content.usable)

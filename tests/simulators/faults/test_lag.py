@@ -42,7 +42,7 @@ def test_before_its_first_sample_a_stream_is_held(run_samples):
 
 def test_afterwards_the_stream_is_in_time_again(run_samples):
     times_s, values = ramp()
-    out, truth = run_samples({"fault": "lag", "start_s": 1, "stop_s": 3}, times_s, values)
+    out, truth = run_samples({"fault": "lag", "ms": 250, "start_s": 1, "stop_s": 3}, times_s, values)
     assert np.array_equal(out[times_s >= 3], values[times_s >= 3])
     (told,) = truth
     assert (told.fault, told.layer, told.detail["ms"]) == ("lag", "samples", 250.0)
