@@ -26,9 +26,9 @@ class FAULT(SampleFault):
     NAME: ClassVar[str] = "lag"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"content_sync"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "exg", "ppg", "respiration"})
-    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("ms", (2, 10, 15, 25, 40, 80, 150, 400))
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("ms", (2, 10, 15, 25, 40, 80, 150, 250))
 
-    ms: float = key(400.0, "how much later the content comes", "ms", above=0, high=60000)
+    ms: float = key(250.0, "how much later the content comes", "ms", above=0, high=60000)
 
     def bind(self, where: Where) -> SampleStage:
         """The stage for one stream."""
