@@ -24,7 +24,7 @@ _LEAST_ORDER, _SURE_ORDER, _SURENESS = 0.5, 0.97, 18.0
 _AS_GOOD, _NEARLY_NS = 1.5, 50e3
 """Periods to which most arrivals keep nearly as well as to the best are it or its fractions: the longest counts."""
 _PROMINENT, _MOST_CANDIDATES = 0.75, 24
-"""Peaks of the spectrum that are looked at: so high against the highest, so many, longest periods first."""
+"""Peaks of the spectrum that are looked at: so high against the highest, and so many."""
 _STEADIER = 0.4
 """Arrivals scatter about the link's grid by at most this share of what delays scatter about a line (variances)."""
 _MOST_SLOPE = 4e-4
@@ -158,7 +158,12 @@ def _polled(host: FloatArray, device: FloatArray) -> tuple[float, list[float]]:
     if best is None:
         return 0.0, [period for period, _ in peaks]
     most = _AS_GOOD * scatters[best] + _NEARLY_NS
-    return next(period for period, off in peaks if scatters[period] <= most and own(period, off)), []
+    longest = next(period for period, off in peaks if scatters[period] <= most and own(period, off))
+    multiples = np.asarray(longest * np.arange(min(_MOST_PARTS, int(_LONGEST_NS / longest)), 1, -1.0))
+    for period in multiples[order_at(host, multiples) >= floor].tolist():
+        if _scatter(host, period) <= most and own(period, 1 - float(order_at(host, np.array([period]))[0])):
+            return period, []
+    return longest, []
 
 
 def _candidates(host: FloatArray, floor: float) -> FloatArray:
@@ -175,7 +180,9 @@ def _candidates(host: FloatArray, floor: float) -> FloatArray:
     here = power[low:high]
     floor = max(floor, _PROMINENT * float(here.max()))
     peak = (here >= floor) & (here >= power[low - 1 : high - 1]) & (here > power[low + 1 : high + 1])
-    return np.asarray(size * step / (np.flatnonzero(peak)[:_MOST_CANDIDATES] + low))
+    places = np.flatnonzero(peak)
+    highest = np.sort(places[np.argsort(-here[places])[:_MOST_CANDIDATES]])
+    return np.asarray(size * step / (highest + low))
 
 
 def _peak(host: FloatArray, period: float, reach: float) -> tuple[float, float]:
@@ -186,7 +193,9 @@ def _peak(host: FloatArray, period: float, reach: float) -> tuple[float, float]:
         orders = order_at(host, near)
         best = int(np.argmax(orders))
         period, order, reach = float(near[best]), float(orders[best]), reach / 4
-    return period, order
+    polished = 1 / (1 / period - _slope((2 * np.pi / period) * host, host) / (2 * np.pi))
+    better = float(order_at(host, np.array([polished]))[0])
+    return (polished, better) if better > order else (period, order)
 
 
 def _followed(host: FloatArray, period: float, window: int) -> tuple[float, float]:
@@ -212,10 +221,23 @@ def _line_order(device: FloatArray, delay: FloatArray, period: float, window: in
             orders = np.hypot(np.cos(rest).mean(axis=1), np.sin(rest).mean(axis=1))
             slope, order = float(near[int(np.argmax(orders))]), float(orders.max())
             reach, trials = 2 * reach / len(near), 9
+        rest = turns - 2 * np.pi * slope * away
+        rest = rest - _slope(rest, away) * away
+        order = max(order, float(np.hypot(np.cos(rest).mean(), np.sin(rest).mean())))
         if window >= len(device):
             return order
         window = min(2 * window, len(device))
         reach = 0.5 / max(float(away[-1]), 1.0)
+
+
+def _slope(turn: FloatArray, at: FloatArray) -> float:
+    """What angles near each other gain per unit: the last digits of a frequency that is nearly right."""
+    turn = turn - np.arctan2(np.sin(turn).mean(), np.cos(turn).mean())
+    turn = turn - 2 * np.pi * np.rint(turn / (2 * np.pi))
+    near = np.abs(turn) < np.pi / 2
+    away = at[near] - at.mean()
+    power = float(np.sum(away**2))
+    return float(np.sum(away * turn[near])) / power if power > 0 else 0.0
 
 
 def _thinned(value: FloatArray) -> FloatArray:
