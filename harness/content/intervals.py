@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from drivers.types import FloatArray
+from drivers.types import FloatArray, IntArray
 from harness.content.alignment import CLEAR, Alignment, refuse
 
 REPORT_S = 1.0
@@ -23,7 +23,9 @@ _FEWEST = 8
 _ALONE = 7.0
 """Delays that spread evenly leave no gap of so many times their mean distance (once in a thousand): what is beyond one
 was matched to a wrong beat, next to a lost or doubled report."""
-_MARGIN = 0.15
+_MARGIN, _HALF = 0.15, 0.5
+_SHIFTS, _CHANGE = 12, 2.0
+"""Beats either way that are tried, and how many intervals must fit better for a change of shift."""
 
 
 def align_intervals(
@@ -38,44 +40,58 @@ def align_intervals(
     few = min(len(a_s) - 1, len(rr_ms))
     if few < _FEWEST:
         return refuse(f"only {max(few, 0)} RR intervals and beats go together, {_FEWEST} are needed", max(few, 0))
-    likeness, late_s = _compared(a_s, np.asarray(rr_ms, dtype=np.float64), np.asarray(times_s, dtype=np.float64))
+    alike, likeness, late_s = _compared(a_s, np.asarray(rr_ms, dtype=np.float64), np.asarray(times_s, dtype=np.float64))
     possible = (late_s >= -reach_s) & (late_s <= reach_s + report_s)
-    likeness = np.where(possible, likeness, 0.0)
     meets = possible.any(axis=1)  # there are beats at that time at all
-    likeness, late_s = likeness[meets], late_s[meets]
+    alike, likeness = (np.where(possible, each, 0.0)[meets] for each in (alike, likeness))
+    late_s = late_s[meets]
     if len(likeness) < _FEWEST:
         return refuse(f"only {len(likeness)} RR intervals came while there were beats, {_FEWEST} are needed", 0)
-    numbers = np.arange(len(likeness))
-    best = np.argmax(likeness, axis=1)
+    numbers, best = np.arange(len(alike)), _steady_path(alike)
     top = likeness[numbers, best]
     likeness[numbers, best] = 0.0
     next_best = likeness.max(axis=1)
     ratio = float(np.median(top) / max(float(np.median(next_best)), 1e-3))
-    if np.median(top) < 0.5:
+    if np.median(top) < _HALF:
         return refuse(f"the RR intervals fit the beats at no lag within {reach_s:g} s", few, ratio)
     if ratio < CLEAR or np.median(top - next_best) < _MARGIN:
         return refuse(
             f"ambiguous by whole beats: intervals that hardly vary fit anywhere (peak to side lobe {ratio:.2f}, "
             f"{CLEAR:g} needed); take a longer stretch, or let the person breathe deeply, stand up or move", few, ratio,
         )  # fmt: skip
-    sure = (top >= 0.5) & (top - next_best >= _MARGIN)
+    sure = (top >= _HALF) & (alike[numbers, best] >= _HALF) & np.isfinite(late_s[numbers, best])
     return _earliest(late_s[numbers, best][sure], report_s, ratio)
 
 
-def _compared(a_s: FloatArray, rr_ms: FloatArray, times_s: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """How alike the intervals around each one are to those of the beats, at every shift of their numbers, and how much
-    later than the beat its stamp would then be: both (m, shifts)."""
+def _compared(a_s: FloatArray, rr_ms: FloatArray, times_s: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """At every shift of their numbers: how alike each interval is to that of the beats, how alike those around it are,
+    and how much later than the beat its stamp would then be; (m, shifts) each."""
     own_ms = 1e3 * np.diff(a_s)
     first = np.searchsorted(a_s, times_s) - np.arange(len(rr_ms))
-    shifts = np.arange(int(first.min()) - 12, int(first.max()) + 13)
+    shifts = np.arange(int(first.min()) - _SHIFTS, int(first.max()) + _SHIFTS + 1)
     beat = np.arange(len(rr_ms))[:, None] + shifts
     there = (beat >= 1) & (beat < len(a_s))
     inside = np.clip(beat, 1, len(a_s) - 1)
     alike = np.where(there, np.exp(-0.5 * ((own_ms[inside - 1] - rr_ms[:, None]) / _BLUR_MS) ** 2), 0.0)
     fits = ndimage.uniform_filter1d(alike, _PIECE, axis=0, mode="constant")
     count = ndimage.uniform_filter1d(there.astype(np.float64), _PIECE, axis=0, mode="constant")
-    share = np.where(there & (count >= 0.5), fits / np.maximum(count, 0.5), 0.0)
-    return share, np.where(there, times_s[:, None] - a_s[inside], np.inf)
+    share = np.where(there & (count >= _HALF), fits / np.maximum(count, _HALF), 0.0)
+    return alike, share, np.where(there, times_s[:, None] - a_s[inside], np.inf)
+
+
+def _steady_path(alike: FloatArray) -> IntArray:
+    """(m,) the shift of each interval with which most of them fit, where every change of shift must pay for itself."""
+    total, came = alike[0].copy(), np.zeros(alike.shape, dtype=np.int64)
+    stay = np.arange(alike.shape[1])
+    for row in range(1, len(alike)):
+        leader = int(np.argmax(total))
+        came[row] = np.where(total >= total[leader] - _CHANGE, stay, leader)
+        total = np.maximum(total, total[leader] - _CHANGE) + alike[row]
+    path = np.empty(len(alike), dtype=np.int64)
+    path[-1] = int(np.argmax(total))
+    for row in range(len(alike) - 1, 0, -1):
+        path[row - 1] = came[row, path[row]]
+    return path
 
 
 def _earliest(late_s: FloatArray, report_s: float, ratio: float) -> Alignment:

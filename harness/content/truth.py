@@ -19,6 +19,8 @@ _PULL_MS = 10.0
 _NOISE_S, _FEWEST = 10.0, 20
 _MEANS = ("heart_rate", "spo2")
 """Means over several beats or seconds, which change in steps that say little of when."""
+_RHYTHMIC = ("eeg", "exg", "raw")
+"""They may repeat themselves, so that it is tried whether the signal as it left the simulator has one place only."""
 _ENOUGH = 0.3
 """Of the limit: a lag that could not be known better than this, even undisturbed, is not judged."""
 
@@ -60,6 +62,9 @@ def prospect_of(world: World, content: Content, span_ns: tuple[int, int], limit_
     noise = world.noise(stream, template, min(seconds, _NOISE_S))
     times_s = template.start_s + REACH_S + np.arange(int(seconds * rate_hz)) / rate_hz
     tells = _known_ms(template, noise, times_s) <= _ENOUGH * limit_ms
+    if tells and kind in _RHYTHMIC:
+        undisturbed = world.signal(stream.role, stream.spec, clean=False).render(0, times_s)
+        tells = align_template(undisturbed, times_s, template, REACH_S).refused is None
     return Prospect(world, template, noise, tells, entry.floor_ms, batch_ms, limit_ms)
 
 
