@@ -49,6 +49,8 @@ class Step:
     done: int
     total: int
     doing: str
+    wrong: int = 0
+    """Runs so far in which something failed that nothing explains."""
 
 
 @dataclass
@@ -137,7 +139,7 @@ class _Rounds:
         def on_trace(trace: Trace) -> None:
             score.add(trace)
             self._done += 1
-            self._on_step(Step(self._done, total, doing))
+            self._on_step(Step(self._done, total, doing, score.wrong))
 
         self._crew.run(trials, on_trace)
 

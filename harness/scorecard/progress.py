@@ -33,6 +33,7 @@ class CampaignProgress:
         if self._began is None:
             self._began = now_ns, step.done
         text = f"{step.done} of {step.total} runs, {step.doing}"
+        text += f", {step.wrong} with unexplained failures" if step.wrong else ""
         if step.done - self._began[1] >= _FEWEST:
             text += _left(step.total - step.done, (now_ns - self._began[0]) / (step.done - self._began[1]))
         if self._bar is not None:

@@ -56,16 +56,20 @@ class Score:
     judged: set[tuple[str, str, str]] = field(default_factory=set)
     """(check, measure, subject) of every verdict of clean runs."""
     waited_for: set[str] = field(default_factory=set)
+    wrong: int = 0
+    """Trials with a failure that nothing explains, or with a check that broke."""
 
     def add(self, trace: Trace) -> None:
         """One more trial; a second time with delays replaces the first."""
         trial = trace.trial
         if trial.target == CLEAN:
-            self.clean[trial.seed] = _run(trace, None)
+            run = self.clean[trial.seed] = _run(trace, None)
             self.judged |= trace.judged
             self.waited_for |= set(trace.waited_for)
         else:
-            self.cells[trial.target, trial.level][trial.seed] = _run(trace, self.targets[trial.target])
+            run = _run(trace, self.targets[trial.target])
+            self.cells[trial.target, trial.level][trial.seed] = run
+        self.wrong += bool(run.wrong or run.broken)
 
     def runs(self, target: int, level: int) -> list[Run]:
         """Of one cell, by seed."""
