@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.types import FloatArray, IntArray
-from harness.clocks import Span, StreamClock, floors
+from harness.clocks import StreamClock, floors
 from harness.recording import Recording, StreamData
 
 WINDOW_S = 5.0
@@ -38,70 +38,73 @@ class RateWander:
 
 
 def rate_wander(stream: StreamData, clock: StreamClock) -> RateWander | None:
-    """Over windows of 5 s or of 8 samples, whichever is longer; None if the longest span has fewer than three."""
+    """Over windows of 5 s or of 8 samples, whichever is longer, one from each second on.
+
+    None if the longest span without a restart has fewer than three windows beside one another.
+    """
     span = max(clock.spans, key=lambda span: span.stop - span.start, default=None)
     if span is None:
         return None
-    rate = float(stream.spec.rate_hz or 1.0)
-    window_s = max(WINDOW_S, _FEWEST_A_WINDOW / rate)
-    arrival_ns, device_ns = clock.arrival_ns[span.part], clock.device_ns[span.part]
-    starts, lows, unsure = _windows(arrival_ns, arrival_ns - device_ns, window_s)
-    if len(starts) < 4:
-        return None
-    own = _own_rates(stream, span.part, arrival_ns, starts, window_s) / rate
-    lasted = np.diff(starts)
-    cell_ns = min(max(fit.cell_ns for fit in span.fits), _LONGEST_POLL_NS)
-    moved, errors = np.diff(lows), 100 * (np.sqrt(2) * unsure + cell_ns) / lasted
-    even = _without_jumps(moved, clock, span, starts)
-    if np.count_nonzero(even) < 3:
-        return None
-    rates = (own[:-1] * (1 - moved / lasted))[even]
-    rates, errors, starts = 100 * rates / float(rates.mean()) - 100, errors[even], starts[:-1][even]
-    worst = int(np.abs(rates).argmax())
-    largest = float(abs(rates[worst]))
-    low = max(0.0, float((np.abs(rates) - errors).max()))
-    high = float((np.abs(rates) + errors).max())
-    return RateWander(window_s, len(rates), float(rates.std(ddof=1)), largest, low, high, int(starts[worst]))
-
-
-def _without_jumps(moved: FloatArray, clock: StreamClock, span: Span, starts: IntArray) -> NDArray[np.bool_]:
-    """Windows whose floor did not move at once, as that of a delay that jumps does; (w,) each, starts one more."""
+    nominal = float(stream.spec.rate_hz or 1.0)
+    window_s = max(WINDOW_S, _FEWEST_A_WINDOW / nominal)
     arrival_ns, device_ns = clock.arrival_ns[span.part], clock.device_ns[span.part]
     at_ns, floor_ns = floors(arrival_ns, (arrival_ns - device_ns).astype(np.float64))
-    even = np.abs(moved) < _JUMP_NS
-    for window in np.flatnonzero(~even).tolist():
-        first, last = np.searchsorted(at_ns, (starts[window], 2 * starts[window + 1] - starts[window])).tolist()
-        steps = np.diff(floor_ns[first:last])
-        even[window] = np.abs(steps).max() < _AT_ONCE * abs(moved[window])
+    stops = np.searchsorted(at_ns, at_ns + round((window_s - 0.5) * 1e9))
+    starts = np.flatnonzero(stops < len(at_ns))
+    starts = starts[_without_jumps(floor_ns, starts, stops[starts])]
+    stops = stops[starts]
+    beside = int((at_ns[stops[-1]] - at_ns[starts[0]]) / 1e9 / window_s) if len(starts) else 0
+    if beside < 3:
+        return None
+    edge_ns, unsure_ns = _edges(floor_ns)
+    lasted = at_ns[stops] - at_ns[starts]
+    own = np.ones(len(starts))
+    if stream.device_ns is not None:
+        own = _own_rates(device_ns, arrival_ns, at_ns[starts], at_ns[stops], nominal) / nominal
+    rates = own * (1 - (edge_ns[stops] - edge_ns[starts]) / lasted)
+    rates = 100 * rates / float(np.median(rates)) - 100
+    cell_ns = min(max(fit.cell_ns for fit in span.fits), _LONGEST_POLL_NS)
+    errors = 100 * (np.sqrt(2) * unsure_ns + cell_ns) / lasted
+    worst = int(np.abs(rates).argmax())
+    low, high = max(0.0, float((np.abs(rates) - errors).max())), float((np.abs(rates) + errors).max())
+    largest, apart = float(abs(rates[worst])), max(len(rates) // beside, 1)
+    deviation = float(rates[::apart].std(ddof=1))
+    return RateWander(window_s, beside, deviation, largest, low, high, int(at_ns[starts[worst]]))
+
+
+def _without_jumps(floor_ns: FloatArray, starts: IntArray, stops: IntArray) -> NDArray[np.bool_]:
+    """Windows start..stop, (w,), whose floor did not move at once, as that of a delay that jumps does."""
+    even = np.ones(len(starts), dtype=np.bool_)
+    for window, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+        seconds = floor_ns[max(start - 1, 0) : stop + 2]
+        steps, moved = np.abs(np.diff(seconds)), abs(float(seconds[-1] - seconds[0]))
+        even[window] = moved < _JUMP_NS or steps.max() < _AT_ONCE * moved
     return even
 
 
-def _windows(arrival_ns: IntArray, delay_ns: IntArray, window_s: float) -> tuple[IntArray, FloatArray, float]:
-    """Where windows begin and end, the floor of the delays there, (w,) each, and what such a floor may be off by, ns.
+def _edges(floor_ns: FloatArray) -> tuple[FloatArray, float]:
+    """Floor of the delays around each second, (b,): the median of three; and what one may be off by, ns.
 
-    The floor is the median of three seconds' floors. How much these vary by chance shows in their second differences,
-    whatever the rate does.
+    How much floors vary by chance shows in their second differences, whatever the rate does.
     """
-    at_ns, floor_ns = floors(arrival_ns, (delay_ns - delay_ns[0]).astype(np.float64))
-    number = (at_ns - at_ns[0]) // round(window_s * 1e9)
-    edges = np.concatenate([[0], np.flatnonzero(np.diff(number)) + 1])
-    if at_ns[-1] - at_ns[edges[-1]] >= 0.8e9 * window_s:
-        edges = np.append(edges, len(at_ns) - 1)
-    lows = [float(np.median(floor_ns[max(edge - 1, 0) : edge + 2])) for edge in edges.tolist()]
-    turns = np.abs(np.diff(floor_ns, 2))
-    chance = 1.4826 * float(np.median(turns)) / np.sqrt(6) if len(turns) else 0.0
-    return at_ns[edges], np.array(lows), float(1.96 * 1.25 * chance / np.sqrt(3))
+    padded = np.concatenate([floor_ns[:1], floor_ns, floor_ns[-1:]])
+    median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 3), axis=1)
+    chance = 1.4826 * float(np.median(np.abs(np.diff(floor_ns, 2)))) / np.sqrt(6)
+    return median, float(1.96 * 1.25 * chance / np.sqrt(3))
 
 
-def _own_rates(stream: StreamData, part: slice, arrival_ns: IntArray, starts: IntArray, window_s: float) -> FloatArray:
-    """Samples per second of the device's own clock in each window, (w,); the nominal rate where it has none."""
-    nominal = float(stream.spec.rate_hz or 1.0)
-    if stream.device_ns is None:
-        return np.full(len(starts), nominal)
-    device_ns = stream.device_ns[part]
-    stops = np.searchsorted(arrival_ns, starts + round(window_s * 1e9))
-    pairs = zip(np.searchsorted(arrival_ns, starts).tolist(), stops.tolist(), strict=True)
-    return np.array([own_rate_hz(device_ns[begin:stop], nominal) for begin, stop in pairs])
+def _own_rates(
+    device_ns: IntArray, arrival_ns: IntArray, from_ns: IntArray, to_ns: IntArray, nominal_hz: float
+) -> FloatArray:
+    """Samples per second of the device's own clock between two arrivals, (w,)."""
+    begins, ends = np.searchsorted(arrival_ns, from_ns), np.searchsorted(arrival_ns, to_ns)
+    steps = np.diff(device_ns).astype(np.float64)
+    usual = (steps > 0) & (steps <= 1.5 * np.median(steps))
+    count = np.concatenate([[0], np.cumsum(usual)])
+    lasted = np.concatenate([[0.0], np.cumsum(np.where(usual, steps, 0.0))])
+    spent = np.maximum(lasted[ends - 1] - lasted[begins], 1.0)
+    found = 1e9 * (count[ends - 1] - count[begins]) / spent
+    return np.where(found > 0, found, nominal_hz)
 
 
 def own_rate_hz(device_ns: IntArray, nominal_hz: float) -> float:

@@ -89,8 +89,8 @@ def uneven(a_stream, faster, from_s=10.0, to_s=15.0, jitter_ms=1.0, seed=3, **gi
 def test_a_rate_that_is_off_for_five_seconds_is_found_there(a_recording, a_stream, rate_hz):
     verdict = rate_of(a_recording([uneven(a_stream, 1.06, rate_hz=rate_hz)]), "rate wander")
     assert verdict.outcome is Outcome.FAIL
-    assert 3.0 < verdict.low <= verdict.value < 6.0  # of the mean, which it raises, and cut by windows
-    assert "at 5 s" in verdict.reason or "at 10 s" in verdict.reason
+    assert 3.0 < verdict.low <= verdict.value < 6.5
+    assert any(f"at {second} s" in verdict.reason for second in (8, 9, 10, 11))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -107,7 +107,7 @@ def test_sampling_by_a_busy_program_is_seen_in_the_devices_own_time(a_recording,
     stream = replace(stream, device_ns=stream.device_ns + late, arrival_ns=stream.arrival_ns + late)
     verdict = rate_of(a_recording([stream]), "rate wander")
     assert verdict.outcome is Outcome.FAIL
-    assert verdict.value == pytest.approx(5.0 * 5 / 6, abs=1.0)
+    assert verdict.value == pytest.approx(5.0, abs=1.0)
 
 
 def test_a_stream_that_falls_silent_is_named_with_the_time(a_recording, a_stream):
