@@ -146,8 +146,7 @@ class _Rounds:
     def _candidates(self) -> Iterable[tuple[int, int]]:
         """(target, level) that some check may claim, each once."""
         promises = promised(self._score, checks_of(self._campaign.rig))
-        seeds = self._plan.numbers
-        found = {(target, candidate(self._score, target, check, seeds)) for target, check in promises}
+        found = {(target, candidate(self._score, target, check)) for target, check in promises}
         return sorted((target, level) for target, level in found if level is not None)
 
     def _unproven(self) -> list[Trial]:

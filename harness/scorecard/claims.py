@@ -82,7 +82,7 @@ def promised(score: Score, checks: Iterable[str]) -> list[tuple[int, str]]:
     ]
 
 
-def candidate(score: Score, target: int, check: str, seeds: Seeds) -> int | None:
+def candidate(score: Score, target: int, check: str) -> int | None:
     """The smallest level at which no run has missed so far; None if there is none left."""
     for level in range(len(score.targets[target].levels)):
         runs = score.cells.get((target, level), {})
@@ -93,7 +93,7 @@ def candidate(score: Score, target: int, check: str, seeds: Seeds) -> int | None
 
 def claim(score: Score, target: int, check: str, seeds: Seeds) -> Claim:
     """What the runs made so far prove."""
-    level = candidate(score, target, check, seeds)
+    level = candidate(score, target, check)
     at = level if level is not None else _boldest(score, target)
     cell = score.cells.get((target, at), {})
     proof = [cell[seed] for seed in seeds.proof() if seed in cell] if level is not None else list(cell.values())
