@@ -111,11 +111,15 @@ def _line(evidence: Evidence, half_s: float) -> tuple[str, ClockLine, float]:
 
 
 def _may_poll(evidence: Evidence, first: Rough | None) -> bool:
-    """Delays that keep to one line do not wait for polls, and a sampling rate that is far off fits no lattice."""
+    """Delays that keep to one line do not wait for polls, arrivals of one sample each may keep to a grid because the
+    device does while its stamps are coarse, and a sampling rate that is far off fits no lattice."""
     if first is None:
         return True
-    if evidence.n < _TOGETHER * evidence.arrivals and first.sigma < _STRAIGHT * evidence.cell_ns:
-        return False
+    if evidence.n < _TOGETHER * evidence.arrivals:
+        full = abs(evidence.arrivals * evidence.poll_ns / (2 * first.half_s * _SECOND_NS) - 1) < 0.05
+        one_each = evidence.n <= 1.005 * evidence.arrivals
+        if (full and one_each) or first.sigma < _STRAIGHT * evidence.cell_ns:
+            return False
     slope, error = first.slides()
     return abs(slope) - 4 * error < _MOST_SLOPE
 
@@ -229,10 +233,10 @@ def _wandering(line: ClockLine, at: FloatArray, value: FloatArray) -> ClockLine:
         return line
     rest = rest - rest.mean()
     power, steps = float(rest @ rest), float(np.sum(np.diff(rest) ** 2)) / 2
-    if power < _SLIGHT_NS**2 * len(rest) or steps / power > 1 - 3 / np.sqrt(len(rest)):
+    if power < _SLIGHT_NS**2 * len(rest) or steps / power > 1 - 1.8 / np.sqrt(len(rest)):
         return line
-    moved = 2 * float(np.sqrt((power - steps) / len(rest)))
-    more = 2 * moved / line.half_s
+    moved = float(np.ptp(np.quantile(rest, (0.03, 0.97))))
+    more = 1.5 * moved / line.half_s
     low, slope, high = line.slope
     return replace(
         line,
@@ -289,23 +293,26 @@ def _at(line: ClockLine, at_s: FloatArray) -> FloatArray:
 
 def _jitter(rest: FloatArray, weight: FloatArray) -> tuple[float, float, float]:
     """Robust standard deviation of the delays with its interval (low end, estimate, high end), from how much whole
-    blocks differ in the share that is nearer to the median than the rest."""
+    blocks differ in their shares of delays below the median and near it."""
     fine, heavy = _between_ranks(rest, weight)
-    total = float(heavy.sum())
-    middle = weighted_quantiles(fine.ravel(), heavy.ravel() / total, (0.5,))[0]
+    shares = heavy.ravel() / float(heavy.sum())
+    below, middle, above = weighted_quantiles(fine.ravel(), shares, (0.45, 0.5, 0.55))
     off = np.abs(fine - middle)
-    away = weighted_quantiles(off.ravel(), heavy.ravel() / total, (0.4, 0.5, 0.6))
+    inner, away, outer = weighted_quantiles(off.ravel(), shares, (0.4, 0.5, 0.6))
     if len(rest) < 3:
-        return 0.0, _MAD * away[1], np.inf
-    near = (heavy * (off < away[1])).sum(axis=1) - 0.5 * heavy.sum(axis=1)
+        return 0.0, _MAD * away, np.inf
+    ring = (off > inner) & (off < outer)
+    lean = float(shares[(ring & (fine > middle)).ravel()].sum() - shares[(ring & (fine < middle)).ravel()].sum())
+    lean *= (above - below) / 0.1 / max(outer - inner, 1e-9)  # how much less far one goes for a median too low
+    near = (heavy * ((off < away) - 0.5)).sum(axis=1) - lean * (heavy * ((fine < middle) - 0.5)).sum(axis=1)
     dof, power = len(rest) - 1, float(near @ near)
     together = float(near[1:] @ near[:-1]) / power if power > 0 else 0.0
-    if together > 2 / np.sqrt(len(near)):
+    if together > 1 / np.sqrt(len(near)):
         together = min(together, 0.9)
         power *= (1 + together) / (1 - together)
-    error = np.sqrt(power * len(rest) / dof) / total * (away[2] - away[0]) / 0.2
-    factor = float(np.exp(special.stdtrit(dof, 0.975) * error / max(away[1], 1e-9)))
-    return _MAD * away[1] / factor, _MAD * away[1], _MAD * away[1] * factor
+    error = np.sqrt(power * len(rest) / dof) / float(heavy.sum()) * (outer - inner) / 0.2
+    factor = float(np.exp(special.stdtrit(dof, 0.975) * error / max(away, 1e-9)))
+    return _MAD * away / factor, _MAD * away, _MAD * away * factor
 
 
 def _between_ranks(rest: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
