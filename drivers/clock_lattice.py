@@ -81,8 +81,9 @@ def fit_lattice(at_s: FloatArray, delay_ns: FloatArray, poll_ns: float, cell_ns:
 
     Arguments: device time in s of the last sample of each chunk about some reference, and arrival - device of it in ns,
     (g,) each, in order of arrival, any constant taken off; the poll's period as find_poll() gives it (nominal will do:
-    it is refined); lattice_cell(), or 0 where it is not known. The slope is that of arrival - device: a device whose
-    clock is fast by 1 ppm shows -1000 ns/s.
+    it is refined); lattice_cell(), or 0 where it is not known. Leave out chunks by the dozen or not at all: what lies
+    between neighbours tells when a chunk's first packet was complete. The slope is that of arrival - device: a device
+    whose clock is fast by 1 ppm shows -1000 ns/s.
     """
     if len(at_s) < _FEWEST or poll_ns <= 0:
         return None
