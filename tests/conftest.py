@@ -17,3 +17,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="PATH",
         help="the debugging guide whose printed functions must run on our objects (default: %(default)s)",
     )
+    parser.addoption(
+        "--data",
+        type=Path,
+        default=_ROOT.parent / "shared" / "data",
+        metavar="DIR",
+        help="folder with real recordings that are not part of the project (default: %(default)s)",
+    )

@@ -72,7 +72,7 @@ def align_template(values: FloatArray, times_s: FloatArray, template: Template, 
     fit = _refine(values, times_s, template, float(lags_s[top]))
     if fit is None:
         return refuse("what should have been received does not move in this stretch", len(values))
-    lobe = _highest_lobe(likeness, top)
+    lobe, left, right = _highest_lobe(likeness, top)
     best = max(fit.likeness, float(likeness[top]))
     ratio = math.sqrt(max(1 - max(lobe, 0.0) ** 2, _ALIKE) / max(1 - best**2, _ALIKE))
     if ratio < CLEAR:
@@ -83,6 +83,10 @@ def align_template(values: FloatArray, times_s: FloatArray, template: Template, 
     if top in (0, len(lags_s) - 1):
         return refuse(f"the best lag is at the end of the search, {1e3 * lags_s[top]:.0f} ms", len(values), ratio)
     found = fit.alignment(ratio)
+    step_ms = 1e3 * float(lags_s[1] - lags_s[0])
+    strayed = not 1e3 * lags_s[left] - step_ms <= found.lag_ms <= 1e3 * lags_s[right] + step_ms
+    if strayed:
+        return refuse("the signal moves too little: lags far apart explain it alike", len(values), ratio)
     if found.half_ms > 1e3 * _VAGUE * reach_s:
         return refuse(
             f"the signal moves too little: its lag would be known to +-{found.half_ms:.0f} ms only", len(values), ratio
@@ -123,13 +127,13 @@ def _correlations(
     return lags_s[::-1], np.broadcast_to(sums / max(energies, 1e-30), lags_s.shape)[::-1]
 
 
-def _highest_lobe(likeness: FloatArray, top: int) -> float:
-    """Largest correlation once it has fallen from the peak and rises again."""
+def _highest_lobe(likeness: FloatArray, top: int) -> tuple[float, int, int]:
+    """Largest correlation once it has fallen from the peak and rises again, and where that is on either side."""
     falls = np.diff(likeness)
     right = top + int(np.argmax(np.append(falls[top:] > 0, True)))
     left = top - int(np.argmax(np.append(falls[:top][::-1] < 0, True)))
     rest = np.concatenate([likeness[:left], likeness[right + 1 :]])
-    return float(rest.max()) if len(rest) else 0.0
+    return (float(rest.max()) if len(rest) else 0.0), left, min(right, len(likeness) - 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,18 +154,19 @@ class _Fit:
 
         The wider of two errors: that of white noise, and that seen between stretches.
         """
-        normal = self.normals.sum(axis=0)
-        scale = np.sqrt(np.maximum(np.diag(normal), 1e-300))
-        inverse = np.linalg.pinv(normal / np.outer(scale, scale), rcond=1e-9, hermitian=True) / np.outer(scale, scale)
-        centre_s = -inverse[0, 1] / inverse[1, 1] if inverse[1, 1] > 0 else 0.0
-        weights = np.array([[1.0, centre_s], [0.0, 1.0]]) @ inverse
-        white = np.sqrt(np.maximum(np.diag(weights @ normal @ weights.T), 0))
-        share = self.normals[:, 0, 0] / normal[0, 0]
+        (about_lag, both), (_, about_drift) = self.normals.sum(axis=0).tolist()
+        centre_s = both / about_lag
+        about_drift = about_drift - centre_s * both  # that is left when the lag is free
+        steps = np.stack([self.pulls[:, 0] / about_lag, self.pulls[:, 1] - centre_s * self.pulls[:, 0]], axis=1)
+        white = np.array([1 / math.sqrt(about_lag), math.inf])
+        if about_drift > 0:
+            steps[:, 1] /= about_drift
+            white[1] = 1 / math.sqrt(about_drift)
+        share = self.normals[:, 0, 0] / about_lag
         stretches = 1 / float(share @ share)  # as many equal ones would say as much
-        seen = np.sqrt(((self.pulls @ weights.T) ** 2).sum(axis=0) * stretches / max(stretches - 1, 0.5))
+        seen = np.sqrt((steps**2).sum(axis=0) * stretches / max(stretches - 1, 0.5))
         bound = np.maximum(1.96 * white, float(stats.t.ppf(0.975, max(stretches - 1, 3))) * seen)
         (half, tilt), lag, drift = bound.tolist(), self.lag_s + centre_s * self.drift, self.drift
-        tilt = tilt if inverse[1, 1] > 0 else math.inf
         return Alignment(
             1e3 * lag, 1e3 * (lag - half), 1e3 * (lag + half), round(stretches), ratio,
             1e6 * drift, 1e6 * (drift - tilt), 1e6 * (drift + tilt),
