@@ -97,6 +97,8 @@ class _Segment:
         self.parts: list[_Part] = []
         self._opening: list[tuple[IntArray, IntArray]] = []
         self._opened = 0
+        self._polls: dict[int, tuple[float, float, float]] = {}
+        """What the latest look at the opening found, by how many samples it looked at."""
 
     def add(self, device_ns: IntArray, arrival_ns: IntArray) -> None:
         """The next samples, (n,) with n >= 1."""
@@ -207,22 +209,36 @@ class _Segment:
         other._advance(ended=True)
         return other
 
+    def _polled(self, count: int) -> tuple[float, float, float]:
+        """Poll, lattice cell and sample period by the first ``count`` samples: looked for anew only when a long opening
+        has grown by a quarter, so that asking every second costs little."""
+        looked = count
+        if count > _OPENING // 3:
+            looked = _OPENING // 3
+            while looked * 5 // 4 <= count:
+                looked = looked * 5 // 4
+        if looked not in self._polls:
+            device, arrival = (np.concatenate(column) for column in zip(*self._opening, strict=True))
+            self._opening = [(device, arrival)]
+            device, arrival = device[:looked], arrival[:looked]
+            poll = find_poll(arrival, device)
+            cell = lattice_cell(arrival, device, poll) if poll else 0.0
+            spacing = float(np.median(np.diff(device))) if looked > 1 else 0.0
+            self._polls = {looked: (poll, cell, spacing)}
+        return self._polls[looked]
+
     def fits(self, cell_ns: float) -> list[ClockFit]:
+        """Of all parts so far, those of what still waits included."""
         ended = self.ended()
-        device, arrival = (np.concatenate(column) for column in zip(*self._opening, strict=True))
-        if len(ended.parts) > 1:
-            early = slice(0, max(ended.parts[1].start, 1))
-            device, arrival = device[early], arrival[early]
-        poll = find_poll(arrival, device)
-        cell = lattice_cell(arrival, device, poll) if poll else cell_ns
-        spacing = float(np.median(np.diff(device))) if len(device) > 1 else 0.0
+        first_stop = ended.parts[1].start if len(ended.parts) > 1 else self.n
+        poll, cell, spacing = self._polled(max(min(self._opened, first_stop), 1))
         stops = [*(part.start for part in ended.parts[1:]), self.n]
         fits = []
         for part, stop in zip(ended.parts, stops, strict=True):
             assert part.blocks is not None
             evidence = Evidence(
                 part.blocks, np.concatenate(part.at_s), np.concatenate(part.delay_ns), part.low_ns, part.high_ns,
-                part.arrivals, stop - part.start, poll, cell, cell_ns, spacing,
+                part.arrivals, stop - part.start, poll, cell or cell_ns, cell_ns, spacing,
             )  # fmt: skip
             base = self.arrival0 - self.device0
             fits.append(judge(evidence, self.number, self.start + part.start, self.device0, base))
