@@ -221,7 +221,7 @@ def _add_scorecard(some: _Commands[argparse.ArgumentParser]) -> None:
     card.add_argument("rig", type=Path, nargs="?", help="rig file (default rigs/demo.rig.yaml)")
     card.add_argument("--quick", action="store_true", help="under a minute: the boldest levels, 3 seeds, 20 clean runs")
     card.add_argument("--seeds", type=int, metavar="N", help="runs that prove a level (default 59)")
-    card.add_argument("--pilots", type=int, metavar="N", help="runs at every level, to choose the one (default 8)")
+    card.add_argument("--pilots", type=int, metavar="N", help="runs at every level, to choose the one (default 4)")
     card.add_argument("--clean", type=int, metavar="N", help="clean runs (default 300)")
     card.add_argument("--power", type=float, metavar="PERCENT", help="power that must be proven (default 95)")
     card.add_argument("--levels", choices=["all", "default", "ends"], help="all; each fault's defaults; first and last")

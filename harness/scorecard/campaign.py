@@ -24,7 +24,7 @@ class Plan:
 
     seeds: int = 59
     """Runs that prove a level."""
-    pilots: int = 12
+    pilots: int = 4
     """Runs at every level, by which the level to prove is chosen."""
     clean: int = 300
     """Clean runs."""

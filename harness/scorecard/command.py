@@ -26,7 +26,7 @@ from harness.scorecard.terminal import show
 DEMO = Path("rigs") / "demo.rig.yaml"
 QUICK: dict[str, Any] = {"seeds": 3, "pilots": 1, "clean": 20, "power": 35.0, "levels": "ends"}
 """Enough to see that every check fires on the boldest damage and not on clean data: 3 of 3 prove a power of 36 %."""
-FULL: dict[str, Any] = {"seeds": 59, "pilots": 8, "clean": 300, "power": 95.0, "levels": "all"}
+FULL: dict[str, Any] = {"seeds": 59, "pilots": 4, "clean": 300, "power": 95.0, "levels": "all"}
 
 
 def rig_of(given: argparse.Namespace) -> Rig:
