@@ -109,7 +109,8 @@ class SimulatedSensor:
     def _anchor(self) -> None:
         """Streaming begins: sample 0 of every stream is taken in the next nanosecond, or later if it starts slowly."""
         asked_ns = self._done_ns + 1
-        self._begin_ns = asked_ns + (self._start_delay_ns(asked_ns) if self.device.streaming else 0)
+        asked = self.device.streaming and self.plugged(asked_ns)  # what is switched off is asked for nothing
+        self._begin_ns = asked_ns + (self._start_delay_ns(asked_ns) if asked else 0)
         begin_s = self._world_s(self._begin_ns)
         self._phase0 = float(self.clock.phase(np.array([begin_s]))[0])
         self._taken = [0] * len(self._sources)
