@@ -44,6 +44,12 @@ class Template:
         part = (position - whole)[:, None]
         return np.asarray(self.values[whole] * (1 - part) + self.values[whole + 1] * part)
 
+    def between(self, start_s: float, stop_s: float) -> Template:
+        """The part that covers these times, and a little more."""
+        first = max(int((start_s - self.start_s) * self.rate_hz) - 2, 0)
+        last = max(int((stop_s - self.start_s) * self.rate_hz) + 4, first + 4)
+        return Template(self.start_s + first / self.rate_hz, self.rate_hz, self.values[first:last])
+
     def slope(self) -> Template:
         """Its change per second."""
         return Template(self.start_s, self.rate_hz, np.gradient(self.values, axis=0) * self.rate_hz)
@@ -58,6 +64,7 @@ def align_template(values: FloatArray, times_s: FloatArray, template: Template, 
     """
     if len(values) < 20 or np.ptp(times_s) <= 0:
         return refuse(f"only {len(values)} samples are there to align", len(values))
+    template = template.between(float(times_s[0]) - reach_s, float(times_s[-1]) + reach_s)
     moving = (np.ptp(values, axis=0) > 0) & (np.ptp(template.values, axis=0) > 0)
     if not moving.any():
         return refuse("the signal, or what it should be, does not move at all", len(values))

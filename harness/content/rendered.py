@@ -104,9 +104,8 @@ def reachable_ms(template: Template, noise: FloatArray, times_s: FloatArray) -> 
     move, or moves along a straight line only, tells no time.
     """
     model, slope = template.at(times_s), template.slope().at(times_s)
-    power = 0.0
-    for channel in range(model.shape[1]):
-        base = np.stack([model[:, channel] - model[:, channel].mean(), np.ones(len(times_s))], axis=1)
-        rest = slope[:, channel] - base @ np.linalg.lstsq(base, slope[:, channel], rcond=None)[0]
-        power += float(rest @ rest) / max(float(noise[channel]) ** 2, 1e-30)
+    model, slope = model - model.mean(axis=0), slope - slope.mean(axis=0)
+    shared, own = (model * slope).sum(axis=0), np.maximum((model * model).sum(axis=0), 1e-300)
+    rest = np.maximum((slope * slope).sum(axis=0) - shared**2 / own, 0.0)
+    power = float((rest / np.maximum(noise**2, 1e-30)).sum())
     return 1e3 * 1.96 / float(np.sqrt(power)) if power > 0 else float("inf")
