@@ -191,7 +191,7 @@ def _covariance(
     power = float(value @ value)
     scatter = (1 + 1 / len(value)) * power / dof / max(steep, 1e-12) ** 2
     together = float(value[1:] @ value[:-1]) / power if power > 0 else 0.0
-    if together > 2 / np.sqrt(len(value)):
+    if together > 1 / np.sqrt(len(value)):
         together = min(together, 0.9)
         scatter *= (1 + together) / (1 - together)
         dof = max(dof * (1 - together) / (1 + together), 2.0)
