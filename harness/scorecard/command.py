@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +64,8 @@ def scorecard(given: argparse.Namespace, err: Console) -> int:
     rig, plan = rig_of(given), plan_of(given)
     progress = CampaignProgress(err, RealClock(), given.quiet)
     try:
-        campaign = run_campaign(rig, plan, given.jobs or cores(), progress)
+        with _terminated_in_order():
+            campaign = run_campaign(rig, plan, given.jobs or cores(), progress)
     finally:
         progress.close()
     report = document(campaign)
@@ -68,6 +73,23 @@ def scorecard(given: argparse.Namespace, err: Console) -> int:
     if not given.quiet:
         show(err if "-" in (str(given.json), str(given.markdown)) else Console(), report)
     return int(report["outcome"]["exit_code"])
+
+
+@contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """SIGTERM ends a campaign as Ctrl-C does, with what is there. Outside the main thread signals cannot be caught."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _write(given: argparse.Namespace, campaign: Campaign, report: dict[str, Any]) -> None:
