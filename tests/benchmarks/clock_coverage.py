@@ -119,7 +119,7 @@ def summary(rows: list[dict[str, object]], quantity: str) -> Iterator[str]:
     yield "|" + "---|" * (len(lengths) + 1)
     for model in dict.fromkeys(model for model, _ in cells):
         row = [cells.get((model, seconds), {}) for seconds in lengths]
-        told = [f"{c['share']:.1%} ({c['half']:.2g})" if "share" in c else "-" for c in row]
+        told = [f"{c['share']:.1%} ({c['half']:.2g})" if "share" in c else "-" if c else "" for c in row]
         yield f"| {model} | " + " | ".join(told) + " |"
 
 
