@@ -14,6 +14,8 @@ from harness.scorecard.targets import Target
 from harness.scorecard.trial import Finding
 from harness.verdict import Outcome
 
+_SEEDS = 8
+"""So many are named: with them a run can be made again."""
 _TOLERATED = 0.05
 """Of the failures that claim a size that was never there: a verdict holds with 95 % confidence, and not with more."""
 
@@ -75,16 +77,16 @@ def _where(target: Target, level: int) -> str:
     return f"{target.fault} on {target.place} ({level_text(target, level)})"
 
 
-def _first(runs: dict[int, Run], of: str, measured: Measured) -> tuple[int, Finding]:
+def _told(runs: dict[int, Run], measured: Measured) -> str:
+    """Which seeds show a wrong failure, and what the first of them says."""
+    found: dict[int, Finding] = {}
     for seed in sorted(runs):
-        for finding in getattr(runs[seed], of):
+        for finding in runs[seed].wrong:
             if Measured(finding.check, finding.measure) == measured:
-                return seed, finding
-    raise LookupError(measured)
-
-
-def _told(seed: int, finding: Finding) -> str:
-    return f"first with seed {seed}: {finding.subject}: {finding.reason}"
+                found.setdefault(seed, finding)
+    seeds = ", ".join(map(str, list(found)[:_SEEDS])) + (", ..." if len(found) > _SEEDS else "")
+    first = next(iter(found.values()))
+    return f"seeds {seeds}; the first: {first.subject}: {first.reason}"
 
 
 def _broken(campaign: Campaign) -> Iterator[Reason]:
@@ -109,7 +111,7 @@ def _broken(campaign: Campaign) -> Iterator[Reason]:
 def _alarms(campaign: Campaign) -> Iterator[Reason]:
     runs = campaign.score.clean
     for measured, count in sorted(counted(runs.values(), "wrong").items()):
-        told = _told(*_first(runs, "wrong", measured))
+        told = _told(runs, measured)
         yield Reason("false alarm", f"{measured} failed in {count} of {len(runs)} clean runs; {told}")
 
 
@@ -117,7 +119,7 @@ def _wrong(campaign: Campaign) -> Iterator[Reason]:
     score = campaign.score
     for (number, level), runs in sorted(score.cells.items()):
         for measured, count in sorted(counted(runs.values(), "wrong").items()):
-            told = _told(*_first(runs, "wrong", measured))
+            told = _told(runs, measured)
             where = _where(score.targets[number], level)
             yield Reason("wrong reason", f"{where}: {measured} failed in {count} of {len(runs)} runs; {told}")
 
