@@ -5,11 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing.process import BaseProcess
 
 from harness.rig import Rig
 from harness.scorecard.splice import Splicer
@@ -99,7 +101,15 @@ def _begin(rig: Rig, targets: tuple[Target, ...]) -> None:
     """In a new process. Ctrl-C reaches every process of a terminal, and is the first one's to answer."""
     global _JOB
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     _JOB = prepare(rig), targets
+
+
+def _end_with(parent: BaseProcess | None) -> None:
+    """The pool's pipes stay open in its own processes, so that one whose master was killed would wait for ever."""
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(trials: tuple[Trial, ...]) -> list[Trace]:
