@@ -70,8 +70,11 @@ class Blocks:
         """Blocks of chunks (g,) with g >= 1, ``block`` never decreasing. ``tilt`` (ns/s) is about what the delay
         gains by drift: without it a fast clock's earliest arrivals would all be a block's last."""
         level = delay_ns - tilt * at_s
-        order = np.lexsort((level, block))
-        starts = np.concatenate([[0], np.flatnonzero(np.diff(block)) + 1])
+        begins = np.diff(block, prepend=block[0] - 1) != 0
+        starts = np.flatnonzero(begins)
+        lowest = float(level.min())
+        # one sort of numbers: the block before the point, the level behind it
+        order = np.argsort(np.cumsum(begins) + (level - lowest) / (1.001 * (float(level.max()) - lowest) + 1.0))
         count = np.diff(starts, append=len(block))
         at, level, delay = at_s[order], level[order], delay_ns[order]
         middle = np.add.reduceat(at_s, starts) / count

@@ -8,6 +8,7 @@ as the link's only where arrivals keep to it better than delays keep to a line.
 from __future__ import annotations
 
 import numpy as np
+from scipy import fft
 
 from drivers.types import FloatArray, IntArray
 
@@ -15,8 +16,10 @@ _SECOND_NS = 1e9
 _SHORTEST_NS, _LONGEST_NS = 0.9e6, 4.1e9
 """From a USB frame to the longest connection interval that Bluetooth allows."""
 _BIN_NS = 0.125e6
+_COARSE_BIN_NS, _COARSE_GAP_NS = 0.25e6, 20e6
+"""The spectrum's bins, and those of arrivals that come so slowly that it spans many seconds."""
 _MOST_BINS = 1 << 18
-_WANTED_CHUNKS = 320
+_WANTED_CHUNKS, _MOST_CHUNKS = 320, 640
 """A spectrum is taken over so many chunks where there are so many: enough to tell a grid from chance."""
 _FEWEST_CHUNKS = 12
 _LEAST_ORDER, _SURE_ORDER, _SURENESS = 0.5, 0.97, 18.0
@@ -34,6 +37,9 @@ _LINK_CLOCK = 6e-5
 _LONGEST_USB_NS, _FRAME_NS, _QUANTUM_NS = 16.5e6, 1e6, 1.25e6
 _PERIOD_TOLERANCE = 0.02
 _FINEST_STEP_NS, _MOST_PARTS = 0.25e6, 64
+_POLISHES = 3
+_STARTS = np.array([-0.4, -0.2, 0.0, 0.2, 0.4])
+"""Turns by which a period may be off over all times; a peak is found from within a fifth of one."""
 _PATIENCE = 3
 """So many of the longest periods are tried on all chunks where the first ones leave it open."""
 _MOST_POINTS = 800
@@ -134,47 +140,49 @@ def _common(first_ns: float, second_ns: float) -> float:
 
 def order_at(host_ns: FloatArray, periods_ns: FloatArray) -> FloatArray:
     """Phase concentration of times at each period, 0 (anywhere) to 1 (all on one grid). (n,), (m,) -> (m,)"""
-    turn = (2 * np.pi / periods_ns)[:, None] * host_ns
-    return np.asarray(np.hypot(np.cos(turn).mean(axis=1), np.sin(turn).mean(axis=1)))
+    return _phase(host_ns * (1 / periods_ns)[:, None])[1]
 
 
 def _window(host: FloatArray) -> int:
     """So many chunks from the first: enough of them, but no longer than the spectrum can resolve."""
-    count = min(max(_LEAST_WINDOW, int(np.searchsorted(host, _MOST_BINS * _BIN_NS / 4))), len(host))
-    return max(count, min(_WANTED_CHUNKS, len(host)))
+    resolved = min(int(np.searchsorted(host, _MOST_BINS * _BIN_NS / 4)), _MOST_CHUNKS)
+    return max(min(max(_LEAST_WINDOW, resolved), len(host)), min(_WANTED_CHUNKS, len(host)))
 
 
 def _polled(host: FloatArray, device: FloatArray) -> tuple[float, list[float]]:
     """The longest period that arrivals keep to and delays do not explain, 0.0: none; those that delays do explain."""
     floor = float(np.clip(np.sqrt(_SURENESS / len(host)), _LEAST_ORDER, _SURE_ORDER))
-    reach = 1 / float(host[-1])
 
     def own(period: float, off: float) -> bool:
         return off < _STEADIER * (1 - _line_order(device, host - device, period, len(host)))
 
-    peaks = [_peak(host, rough, reach * rough**2) for rough in _candidates(host, 0.8 * floor)]
-    peaks = [(period, 1 - order) for period, order in peaks if order >= floor and _SHORTEST_NS < period < _LONGEST_NS]
-    scatters = {period: _scatter(host, period) for period, _ in peaks}
-    offs = dict(peaks)
-    best = next((period for period in sorted(scatters, key=scatters.__getitem__) if own(period, offs[period])), None)
+    found = _peaks(host, _candidates(host, 0.8 * floor))
+    here = (found[1] >= floor) & (found[0] > _SHORTEST_NS) & (found[0] < _LONGEST_NS)
+    periods, offs = found[0][here], 1 - found[1][here]
+    scatters = _scatters(host, periods)
+    best = next((i for i in np.argsort(scatters, kind="stable").tolist() if own(periods[i], offs[i])), None)
     if best is None:
-        return 0.0, [period for period, _ in peaks]
+        return 0.0, periods.tolist()
     most = _AS_GOOD * scatters[best] + _NEARLY_NS
-    longest = next(period for period, off in peaks if scatters[period] <= most and own(period, off))
-    multiples = np.asarray(longest * np.arange(min(_MOST_PARTS, int(_LONGEST_NS / longest)), 1, -1.0))
-    for period in multiples[order_at(host, multiples) >= floor].tolist():
-        if _scatter(host, period) <= most and own(period, 1 - float(order_at(host, np.array([period]))[0])):
-            return period, []
-    return longest, []
+    longest = next(i for i in range(len(periods)) if scatters[i] <= most and own(periods[i], offs[i]))
+    period = float(periods[longest])
+    multiples = np.asarray(period * np.arange(min(_MOST_PARTS, int(_LONGEST_NS / period)), 1, -1.0))
+    orders = order_at(host, multiples)
+    keep = orders >= floor
+    for multiple, order in zip(multiples[keep].tolist(), orders[keep].tolist(), strict=True):
+        if _scatters(host, np.array([multiple]))[0] <= most and own(multiple, 1 - order):
+            return multiple, []
+    return period, []
 
 
 def _candidates(host: FloatArray, floor: float) -> FloatArray:
     """Periods at which the spectrum of the arrivals peaks, longest first."""
     span = float(host[-1])
-    step = max(_BIN_NS, 1.01 * span / _MOST_BINS)
-    size = 1 << int(np.ceil(np.log2(2 * span / step + 2)))
-    train = np.bincount((host / step).astype(np.int64), minlength=size)[:size]
-    power = np.abs(np.fft.rfft(train.astype(np.float64))) / len(host)
+    finest = _COARSE_BIN_NS if span > _COARSE_GAP_NS * len(host) else _BIN_NS
+    step = max(finest, 1.01 * span / _MOST_BINS)
+    size = fft.next_fast_len(int(2 * span / step) + 2, real=True)
+    train = np.bincount((host * (1 / step)).astype(np.int64), minlength=size)[:size]
+    power = np.abs(fft.rfft(train.astype(np.float32))).astype(np.float64) / len(host)
     low = max(3, int(np.ceil(2 * size * step / max(span, 1.0))), int(size * step / _LONGEST_NS))
     high = min(int(size * step / _SHORTEST_NS), len(power) - 2)
     if high <= low:
@@ -187,24 +195,42 @@ def _candidates(host: FloatArray, floor: float) -> FloatArray:
     return np.asarray(size * step / (highest + low))
 
 
-def _peak(host: FloatArray, period: float, reach: float) -> tuple[float, float]:
-    """Where the concentration peaks within ``reach`` of a period, and how high."""
-    order = 0.0
-    for _ in range(3):
-        near = period + reach * np.linspace(-1, 1, 9)
-        orders = order_at(host, near)
-        best = int(np.argmax(orders))
-        period, order, reach = float(near[best]), float(orders[best]), reach / 4
-    polished = 1 / (1 / period - _slope((2 * np.pi / period) * host, host) / (2 * np.pi))
-    better = float(order_at(host, np.array([polished]))[0])
-    return (polished, better) if better > order else (period, order)
+def _peaks(host: FloatArray, periods: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Periods near the given ones at which the concentration peaks, and how high, (m,) each.
+
+    A given one may be off by so much that phases move by half a turn from the first time to the last.
+    """
+    rate, order = 1 / periods, np.zeros(len(periods))
+    kept = rate
+    away = host - host.mean()
+    for _ in range(_POLISHES):
+        turn = away * rate[:, None]
+        phase, here = _phase(turn)
+        better = here > order
+        kept, order = np.where(better, rate, kept), np.where(better, here, order)
+        turn -= phase[:, None]
+        turn -= np.rint(turn)
+        near = np.abs(turn) < 0.25
+        power = near @ away**2
+        rate = rate - np.where(power > 0, (near * turn) @ away / np.maximum(power, 1e-9), 0.0)
+    return 1 / kept, order
+
+
+def _phase(turn: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean angle of each row, in turns, and concentration. (m, n) -> (m,), (m,)"""
+    angle = (2 * np.pi * (turn - np.rint(turn))).astype(np.float32)
+    east, north = np.cos(angle).mean(axis=1), np.sin(angle).mean(axis=1)
+    return np.arctan2(north, east).astype(np.float64) / (2 * np.pi), np.hypot(east, north).astype(np.float64)
 
 
 def _followed(host: FloatArray, period: float, window: int) -> tuple[float, float]:
     """The period and its concentration over all chunks: the window grows and the phase is followed."""
     while True:
         part = _thinned(host[:window])
-        period, order = _peak(part, period, 0.5 * period**2 / float(part[-1]))
+        rates = 1 / period + _STARTS / float(part[-1])
+        periods, orders = _peaks(part, 1 / rates)
+        best = int(np.argmax(orders))
+        period, order = float(periods[best]), float(orders[best])
         if window >= len(host):
             return period, order
         window = min(2 * window, len(host))
@@ -215,17 +241,15 @@ def _line_order(device: FloatArray, delay: FloatArray, period: float, window: in
     slope, reach = 0.0, _MOST_SLOPE
     while True:
         away, part = _thinned(device[:window]) / period, _thinned(delay[:window])
-        turns = (2 * np.pi / period) * part
+        turns = part * (1 / period)
         trials = 2 * int(np.ceil(8 * reach * max(float(away[-1]), 1.0))) + 1
         for _ in range(2):
             near = slope + reach * np.linspace(-1, 1, max(trials, 9))
-            rest = turns - (2 * np.pi * near)[:, None] * away
-            orders = np.hypot(np.cos(rest).mean(axis=1), np.sin(rest).mean(axis=1))
+            _, orders = _phase(turns - near[:, None] * away)
             slope, order = float(near[int(np.argmax(orders))]), float(orders.max())
             reach, trials = 2 * reach / len(near), 9
-        rest = turns - 2 * np.pi * slope * away
-        rest = rest - _slope(rest, away) * away
-        order = max(order, float(np.hypot(np.cos(rest).mean(), np.sin(rest).mean())))
+        rest = turns - slope * away
+        order = max(order, float(_phase((rest - _slope(rest, away) * away)[None])[1][0]))
         if window >= len(device):
             return order
         window = min(2 * window, len(device))
@@ -233,10 +257,10 @@ def _line_order(device: FloatArray, delay: FloatArray, period: float, window: in
 
 
 def _slope(turn: FloatArray, at: FloatArray) -> float:
-    """What angles near each other gain per unit: the last digits of a frequency that is nearly right."""
-    turn = turn - np.arctan2(np.sin(turn).mean(), np.cos(turn).mean())
-    turn = turn - 2 * np.pi * np.rint(turn / (2 * np.pi))
-    near = np.abs(turn) < np.pi / 2
+    """What phases (in turns) near each other gain per unit: the last digits of a slope that is nearly right."""
+    turn = turn - float(_phase(turn[None])[0][0])
+    turn = turn - np.rint(turn)
+    near = np.abs(turn) < 0.25
     away = at[near] - at.mean()
     power = float(np.sum(away**2))
     return float(np.sum(away * turn[near])) / power if power > 0 else 0.0
@@ -246,22 +270,27 @@ def _thinned(value: FloatArray) -> FloatArray:
     return value[:: len(value) // _MOST_POINTS + 1]
 
 
-def _scatter(host: FloatArray, period: float) -> float:
-    """Robust standard deviation of times about the grid of a period, ns."""
-    rest = _rest(host, period)
-    return 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+def _scatters(host: FloatArray, periods: FloatArray) -> FloatArray:
+    """Robust standard deviation of times about the grid of each period, ns. (n,), (m,) -> (m,)"""
+    if not len(periods):
+        return np.empty(0)
+    rest = _rest(host, periods)
+    middle = rest.shape[1] // 2
+    rest -= np.partition(rest, middle, axis=1)[:, middle, None]
+    return np.asarray(1.4826 * np.partition(np.abs(rest), middle, axis=1)[:, middle])
 
 
-def _rest(host: FloatArray, period: float) -> FloatArray:
-    """Times less the nearest point of the grid that most are near, ns. (n,)"""
-    turn = (2 * np.pi / period) * host
-    turn = turn - np.arctan2(np.sin(turn).mean(), np.cos(turn).mean())
-    return np.asarray((turn - 2 * np.pi * np.rint(turn / (2 * np.pi))) * (period / (2 * np.pi)))
+def _rest(host: FloatArray, periods: FloatArray) -> FloatArray:
+    """Times less the nearest point of the grid that most are near, ns. (n,), (m,) -> (m, n)"""
+    turn = host * (1 / periods)[:, None]
+    turn -= _phase(turn)[0][:, None]
+    turn -= np.rint(turn)
+    return np.asarray(turn * periods[:, None])
 
 
 def _rather_the_links(host: FloatArray, period: float) -> bool:
     """A period that both arrivals and delays keep to is one that the host's clock and USB or Bluetooth know."""
     quantum = _FRAME_NS if period < _LONGEST_USB_NS else _QUANTUM_NS
     known = any(abs(period / (q * max(round(period / q), 1)) - 1) < _LINK_CLOCK for q in {quantum, _QUANTUM_NS})
-    rest = _rest(host, period)
+    rest = _rest(host, np.array([period]))[0]
     return known and float(np.mean(np.abs(rest - np.median(rest)) < _FRAME_NS)) >= _ALMOST_ALL

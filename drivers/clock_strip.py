@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaln, erf
+from scipy.special import betaln
 
+from drivers.clock_blur import counts, log_frame, log_lower, log_upper
 from drivers.types import FloatArray, IntArray
 
 _FLAT_PPM, _SHOULDER_PPM = 160.0, 35.0
@@ -25,12 +26,8 @@ _LOST, _KEPT = 0.5, 9.5
 _MOST_LOST = 12
 """A chunk later than so many polls was held up by something else."""
 _FIRST_SPAN_S, _FIRST_CHUNKS = 10.0, 24
-_ROUGH, _FINE, _BLURRED = (33, 48), (61, 96), (31, 48)
+_ROUGH, _FINE, _GLANCE, _BLURRED = (25, 36), (61, 96), (13, 18), (25, 36)
 _NATS, _FINE_NATS = 20.0, 12.0
-_TINY = 1e-5
-_PER_SIGMA = 500
-_HALF_NORMAL = erf(np.arange(0, 5, 1 / _PER_SIGMA) / 2**0.5)
-"""Its distribution, looked up millions of times."""
 _MOST_ACTIVE = 1500
 """Of more bounds of one kind, the ones that bind first in each stretch of time are used."""
 
@@ -153,8 +150,8 @@ def _about(may: NDArray[np.bool_], place: _Place, wide: float, high: float) -> _
 
 def _resolved(bounds: Bounds, place: _Place) -> tuple[FloatArray, FloatArray, FloatArray]:
     """The posterior on a grid that is fine enough for it."""
-    shape = _BLURRED if bounds.jitter_ns else _FINE
-    for _ in range(8):
+    for turn in range(8):
+        shape = (_BLURRED if turn else _GLANCE) if bounds.jitter_ns else _FINE
         origin, box = place
         moved = bounds.moved(origin)
         slope, offset, wide, high = _axes(box, shape)
@@ -165,7 +162,7 @@ def _resolved(bounds: Bounds, place: _Place) -> tuple[FloatArray, FloatArray, Fl
         slack = 0.0 if blurred else 0.5 * high + 0.5 * wide * moved.reach_s
         most = _log_posterior(moved, box, slope, offset, slack) if slack else log_weight
         there, inner = _about(most > log_weight.max() - _FINE_NATS, place, wide, high)
-        if there == origin and _size(inner) > (0.25 if blurred else 0.6) * _size(box):
+        if shape != _GLANCE and there == origin and _size(inner) > (0.25 if blurred else 0.6) * _size(box):
             break
         pad = (high, wide) if blurred else (0.0, 0.0)
         place = there, (inner[0] - pad[0], inner[1] + pad[0], inner[2] - pad[1], inner[3] + pad[1])
@@ -189,7 +186,7 @@ def _early(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray) -> F
     high = max(float(offset[-1]), box[1])
     crossing = bounds.top - np.maximum(box[2] * bounds.top_s, box[3] * bounds.top_s) < high
     pick = _binding(bounds.top_s, bounds.top, crossing, box, 1)
-    return _counts(bounds.top[pick] - slope[:, None] * bounds.top_s[pick], offset)
+    return counts(bounds.top[pick] - slope[:, None] * bounds.top_s[pick], offset)
 
 
 def _late(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray) -> FloatArray:
@@ -202,7 +199,7 @@ def _late(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray) -> Fl
     for step in range(int((most - least).max(initial=0))):
         level = bounds.bottom - (least + step) * bounds.height
         pick = _binding(bounds.bottom_s, level, most - least > step, box, -1)
-        total += len(pick) - _counts(level[pick] - slope[:, None] * bounds.bottom_s[pick], offset)
+        total += len(pick) - counts(level[pick] - slope[:, None] * bounds.bottom_s[pick], offset)
     return total
 
 
@@ -210,13 +207,8 @@ def _log_upper(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray) 
     """Log probability that the jitter was no more than the lines leave room for. (s, o)"""
     wait = bounds.top - np.maximum(box[2] * bounds.top_s, box[3] * bounds.top_s) - box[1]
     pick = _binding(bounds.top_s, bounds.top, wait < np.minimum(bounds.late, 4 * bounds.jitter_ns), box, 1)
-    at_s, top, (least, most) = bounds.top_s[pick], bounds.top[pick], _shares(bounds, pick)
-    total = np.empty((len(slope), len(offset)))
-    for row, steep in enumerate(slope):
-        wait = (top - steep * at_s)[:, None] - offset
-        share = (np.minimum(_share(bounds, wait), most) - least) / (most - least)
-        total[row] = np.log(np.where(wait < 0, 1.0, np.maximum(share, _TINY))).sum(axis=0)
-    return total
+    chunks = bounds.top_s[pick], bounds.top[pick], bounds.late[pick]
+    return log_upper(*chunks, bounds.jitter_ns, bounds.frame_ns, slope, offset)
 
 
 def _log_lower(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray) -> FloatArray:
@@ -224,41 +216,11 @@ def _log_lower(bounds: Bounds, box: Box, slope: FloatArray, offset: FloatArray) 
     room = bounds.late if bounds.own else np.full(len(bounds.late), bounds.frame_ns)
     near = bounds.bottom + room - np.minimum(box[2] * bounds.bottom_s, box[3] * bounds.bottom_s) > box[0]
     near &= bounds.bottom - np.maximum(box[2] * bounds.bottom_s, box[3] * bounds.bottom_s) < box[1]
-    pick = _binding(bounds.bottom_s, bounds.bottom + room, near, box, -1)
-    at_s, bottom, (least, most) = bounds.bottom_s[pick], bounds.bottom[pick], _shares(bounds, pick)
-    total = np.empty((len(slope), len(offset)))
-    for row, steep in enumerate(slope):
-        over = offset - (bottom - steep * at_s)[:, None]
-        if bounds.own:
-            share = (most - np.maximum(_share(bounds, room[pick, None] - over), least)) / (most - least)
-        else:
-            share = np.minimum(over / bounds.frame_ns, 1.0)
-        total[row] = np.log(np.where(over < 0, 1.0, np.maximum(share, _TINY))).sum(axis=0)
-    return total
-
-
-def _share(bounds: Bounds, jitter_ns: FloatArray) -> FloatArray:
-    """Probability of less jitter than this."""
-    place = np.clip(jitter_ns * (_PER_SIGMA / bounds.jitter_ns), 0.0, len(_HALF_NORMAL) - 1.0)
-    return _HALF_NORMAL[place.astype(np.int32)]
-
-
-def _shares(bounds: Bounds, pick: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Probabilities of less than the least and the most jitter that some chunks may have had. (n, 1) each"""
-    late = bounds.late[pick, None]
-    return _share(bounds, np.minimum(late - bounds.frame_ns, 3 * bounds.jitter_ns)), _share(bounds, late) + 1e-6
-
-
-def _counts(value: FloatArray, offset: FloatArray) -> FloatArray:
-    """How many values of each row lie below each offset; offsets evenly spaced. (s, n), (o,) -> (s, o)"""
-    rows, columns = len(value), len(offset)
-    if not value.size:
-        return np.zeros((rows, columns))
-    step = float(offset[1] - offset[0])
-    place = np.clip(np.floor((value - offset[0]) / step) + 1, 0, columns).astype(np.int64)
-    place += (np.arange(rows) * (columns + 1))[:, None]
-    count = np.bincount(place.ravel(), minlength=rows * (columns + 1)).reshape(rows, columns + 1)
-    return np.asarray(np.cumsum(count, axis=1)[:, :columns], dtype=np.float64)
+    pick = _binding(bounds.bottom_s, bounds.bottom + room, near & (room > 0), box, -1)
+    at_s, bottom = bounds.bottom_s[pick], bounds.bottom[pick]
+    if bounds.own:
+        return log_lower(at_s, bottom, room[pick], bounds.jitter_ns, bounds.frame_ns, slope, offset)
+    return log_frame(at_s, bottom, bounds.frame_ns, slope, offset)
 
 
 def _binding(at_s: FloatArray, level: FloatArray, near: NDArray[np.bool_], box: Box, sign: int) -> IntArray:
