@@ -166,7 +166,7 @@ def seconds_of(chunks: Chunks, start_ns: int, past_at: FloatArray, past_low: Flo
     cuts = np.concatenate([[0], np.flatnonzero(np.diff(halves)) + 1])
     owner = np.diff(halves[cuts] // 2, prepend=-1) > 0
     starts = cuts[owner]
-    low, mean = _lows(chunks.delay, starts)
+    low, mean = lowest_of(chunks.delay, starts)
     top = np.maximum.reduceat(np.minimum.reduceat(chunks.delay, cuts), np.flatnonzero(owner))
     at = chunks.at[starts].astype(np.float64)
     pad = PAST_BLOCKS - len(past_low)
@@ -182,8 +182,9 @@ def seconds_of(chunks: Chunks, start_ns: int, past_at: FloatArray, past_low: Flo
     return Seconds(starts, at, low, mean, known, floor, slope, unsure, oldest, low - based, top - based)
 
 
-def _lows(delay: FloatArray, starts: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Second smallest delay of each run where it has four (a single wrong stamp is no floor), and the mean over it."""
+def lowest_of(delay: FloatArray, starts: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Of each run of delays (n,) that begins at ``starts`` (b,): the second smallest where it has four (a single wrong
+    stamp is no floor), else the smallest; and the mean over the smallest."""
     sizes = np.diff(starts, append=len(delay))
     least = np.minimum.reduceat(delay, starts)
     mean = np.add.reduceat(delay, starts) / sizes

@@ -46,6 +46,8 @@ _UNEVEN = 0.05
 _AMID = 4
 """A chunk on time with so many late ones on both sides is a single wrong stamp."""
 _MOST_STEPS = 100
+_UNDONE_NS, _UNDONE_ROWS, _MOST_UNDONE = SECOND_NS, 8, 6
+"""Steps that add up to none within such a time, so many samples and so many steps were none."""
 _KEPT_BLOCKS = 14
 _LOOK_NS = SECOND_NS // 2
 _PIECE = 16384
@@ -75,7 +77,8 @@ def find_steps(
 ) -> list[Step]:
     """Time-base discontinuities of at least ``smallest_ms``, in order; arguments (n,), in order of arrival.
 
-    Stalls up to 0.5 s, outages, queues that drain, drift and jitter are none. Stops after 100. What
+    Stalls up to 0.5 s, outages, queues that drain, drift and jitter are none, nor is what a few samples further is
+    undone. Stops after 100. What
     smallest_visible_ms() gives is the least that can be found.
     """
     return _searched(device_ns, arrival_ns, segment, smallest_ms)[0]
@@ -97,7 +100,23 @@ def _searched(
         steps += finder.update(device_ns[part], arrival_ns[part], given[part])
         if len(steps) >= _MOST_STEPS:
             break
-    return (steps + finder.close())[:_MOST_STEPS], finder
+    return _that_stay(steps + finder.close(), smallest_ms * 1e6)[:_MOST_STEPS], finder
+
+
+def _that_stay(steps: list[Step], smallest_ns: float) -> list[Step]:
+    """Those that are not undone within moments: rows that lost the same digits are damage, no clock that was set."""
+    kept: list[Step] = []
+    at = 0
+    while at < len(steps):
+        left, undone = 0.0, 0
+        for count, step in enumerate(steps[at : at + _MOST_UNDONE], 1):
+            left += step.size_ns
+            if step.at_ns - steps[at].at_ns > _UNDONE_NS or step.index - steps[at].index > _UNDONE_ROWS:
+                break
+            undone = count if count > 1 and abs(left) < smallest_ns else undone
+        kept += [] if undone else [steps[at]]
+        at += max(undone, 1)
+    return kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class RowClock:
         self._good: FloatArray | None = None
         """The last row whose time and counter go together with those before it."""
         self._jumps = 0
+        self._strayed = 0
+        """Sum of the moves that were too long for one's direction to be sure, ns: within half a wrap either way."""
 
     @property
     def counts(self) -> bool:
@@ -95,7 +97,7 @@ class RowClock:
             was, unwrapped, number = self._last or (first, first, round(first * 1e-9 * self._rate_hz))
             moved = steps_from(was, raw)
             if self._wrap_ns:
-                moved = (moved + self._wrap_ns // 2) % self._wrap_ns - self._wrap_ns // 2
+                moved = self._unwrapped(moved, self._wrap_ns)
             device_ns = unwrapped + np.cumsum(moved)
             numbers = number + np.cumsum(_rounded(moved * (1e-9 * self._rate_hz)))
             self._previous = self._last
@@ -108,8 +110,18 @@ class RowClock:
         assert numbers is not None
         return device_ns, numbers % NO_WRAP
 
+    def _unwrapped(self, moved: IntArray, wrap_ns: int) -> IntArray:
+        """Moves (n,) the short way round. Damaged times make long ones; those that lead back must not add up to a turn."""
+        moved = (moved + wrap_ns // 2) % wrap_ns - wrap_ns // 2
+        for k in np.flatnonzero(np.abs(moved) > wrap_ns // 4).tolist():
+            strayed = (self._strayed + int(moved[k]) + wrap_ns // 2) % wrap_ns - wrap_ns // 2
+            moved[k], self._strayed = strayed - self._strayed, strayed
+        return moved
+
     def unread(self) -> None:
         """The last row of the last read() will be handed in again."""
+        if self._wrap_ns and abs(int(self._moved[-1])) > self._wrap_ns // 4:
+            self._strayed -= int(self._moved[-1])
         self._last, self._moved = self._previous, self._moved[:-1]
 
     def segments(self, unwrapped: Unwrapped) -> tuple[IntArray, list[tuple[int, str]]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from drivers.types import FloatArray, IntArray
-from harness.clocks import StreamClock, floors, line_of, slope_of
+from harness.clocks import StreamClock, drift_known, floors, line_of, slope_of
 from harness.recording import Recording, StreamData
 
 _MINUTE_MS = 60_000.0
@@ -97,7 +97,7 @@ def growth_of(clock: StreamClock) -> tuple[Growth, Growth] | None:
         for part in _parts(len(at_ns), count)
     ]
     fit = max(span.fits, key=lambda fit: fit.n)
-    ppms = (fit.drift_ppm, fit.drift_high_ppm, fit.drift_low_ppm)
+    ppms = (fit.drift_ppm, *reversed(drift_known(clock, fit)))
     value, low, high = (_MINUTE_MS * (1 / (1 + ppm * 1e-6) - 1) for ppm in ppms)
     begin_ns, end_ns = clock.arrival_ns[[fit.start, fit.start + fit.n - 1]].tolist()
     return Growth(value, low, high, begin_ns, end_ns), max(found, key=lambda growth: growth.low)

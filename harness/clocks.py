@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from drivers.clock_fit import ClockFit, fit_clock
+from drivers.clock_floor import lowest_of
 from drivers.clock_steps import find_steps
 from drivers.timebase import arrivals_tell
 from drivers.types import FloatArray, IntArray
@@ -29,6 +30,10 @@ _SMALLEST_MS = 50.0
 STEADY_NS = 250_000.0
 """A link's least delay may move by so much in a run: a line of text grows by a byte or two with its numbers."""
 _MOST_BLOCKS = 64
+_DOUBTED_PPM = 60.0
+_STRANGE = 2.0
+"""Floors of seconds that show a drift no better than so many ppm stray more than chance has them. How
+they are distributed nobody knows then: intervals are so many times as wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +213,33 @@ def floors(arrival_ns: IntArray, delay_ns: FloatArray) -> tuple[IntArray, FloatA
     damaged time stamp is no floor.
     """
     block = (arrival_ns - arrival_ns[0]) // _SECOND_NS
-    _, starts, counts = np.unique(block, return_index=True, return_counts=True)
-    ordered = delay_ns[np.lexsort((delay_ns, block))]
-    return arrival_ns[starts], np.asarray(ordered[starts + (counts >= 4)], dtype=np.float64)
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(block)) + 1])
+    return arrival_ns[starts], lowest_of(delay_ns, starts)[0]
+
+
+_DRIFTS: WeakKeyDictionary[StreamClock, tuple[ClockFit, tuple[float, float]]] = WeakKeyDictionary()
+
+
+def drift_known(clock: StreamClock, fit: ClockFit) -> tuple[float, float]:
+    """95 % interval of a fit's drift, ppm, as two witnesses have it: the fit, and a line through the floors of seconds.
+
+    A fit counts every arrival. Where a link holds many back alike, as one that is busy for moments does, they are fewer
+    than they look, and where it becomes busy their middle moves; the floors of whole seconds stray then, and say so.
+    """
+    known = _DRIFTS.get(clock)
+    if known is not None and known[0] is fit:
+        return known[1]
+    low, high = fit.drift_low_ppm, fit.drift_high_ppm
+    if fit.kind != "lattice" and np.isfinite(high - low):
+        part = slice(fit.start, fit.start + fit.n)
+        device_ns, arrival_ns = clock.device_ns[part], clock.arrival_ns[part]
+        at_ns, floor_ns = floors(arrival_ns, arrival_ns - device_ns - fit.slope * (device_ns - fit.reference_ns))
+        slope, half = (each / 1e3 for each in slope_of((at_ns - at_ns[0]) / 1e9, floor_ns, fit.cell_ns))
+        if _DOUBTED_PPM < half < np.inf:
+            half *= _STRANGE
+            low, high = min(low, fit.drift_ppm - slope - half), max(high, fit.drift_ppm - slope + half)
+    _DRIFTS[clock] = fit, (low, high)
+    return low, high
 
 
 def slope_of(at_s: FloatArray, floor_ns: FloatArray, cell_ns: float) -> tuple[float, float]:

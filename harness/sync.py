@@ -87,7 +87,9 @@ def _offset_at(fit: ClockFit, at_ns: int) -> tuple[float, float, float]:
 
 _PART_S = 8.0
 _MOST_PARTS = 8
-_SIGMAS = 4.0
+_SIGMAS = 6.0
+_JUMP_LEAVES = 0.1
+"""Of the squares about the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,8 @@ class Wander:
     """What is sure of its size, 0 if nothing: by the whole stretch, or by parts of it that differ (a swing)."""
     departure_ms: float
     """The furthest that the earliest arrivals of any second lie from the line, delays of the link included."""
+    step_ms: float = 0.0
+    """What explains most of that: one jump, of the clock or of the delay, too small for a stretch of its own."""
 
 
 _WANDERS: WeakKeyDictionary[StreamClock, tuple[ClockFit, Wander]] = WeakKeyDictionary()
@@ -121,16 +125,23 @@ def wander_of(clock: StreamClock, fit: ClockFit) -> Wander:
     part = slice(fit.start, fit.start + fit.n)
     device_ns, arrival_ns = clock.device_ns[part], clock.arrival_ns[part]
     looks = STEADY_NS / 1e6 * 4.8e5 / max(fit.duration_s, 1.0) ** 2
+    value = fit.drift_change_ppm_per_min
     low, high = fit.drift_change_low_ppm_per_min - looks, fit.drift_change_high_ppm_per_min + looks
     line_ns = fit.offset_ns + fit.slope * (device_ns - fit.reference_ns)
     at_ns, floor_ns = floors(arrival_ns, arrival_ns - device_ns - line_ns)
     departure_ms = float(np.abs(floor_ns - np.median(floor_ns)).max()) / 1e6
-    shown = 0.0
+    shown, step_ns = 0.0, 0.0
     if _departs(floor_ns, fit.cell_ns):
+        at_s = (at_ns - at_ns[0]) / 1e9
+        place, step_ns = _jump(at_s, floor_ns)
+        if step_ns:
+            floor_ns = floor_ns - np.where(np.arange(len(floor_ns)) >= place, step_ns, 0.0)
+            low, high = _bend(at_s, floor_ns, fit.cell_ns)
+            value = (low + high) / 2 if np.isfinite(high - low) else 0.0
         bends = _swing(at_ns, floor_ns, fit.cell_ns, 2) > 0
         count = min(int((at_ns[-1] - at_ns[0]) / 1e9 / _PART_S), _MOST_PARTS)
         shown = max(max(low, -high, 0.0) if bends else 0.0, _swing(at_ns, floor_ns, fit.cell_ns, count))
-    found = Wander(fit.drift_change_ppm_per_min, low, high, shown, departure_ms)
+    found = Wander(value, low, high, shown, departure_ms, -step_ns / 1e6)
     _WANDERS[clock] = fit, found
     return found
 
@@ -147,6 +158,34 @@ def _departs(floor_ns: FloatArray, cell_ns: float) -> bool:
     chance = 1.4826 * float(np.median(np.abs(np.diff(floor_ns, 2)))) / np.sqrt(6)
     least = _SIGMAS * 1.25 * chance / np.sqrt(several) + cell_ns / 2
     return bool(np.abs(smooth - np.median(smooth)).max() > least)
+
+
+def _jump(at_s: FloatArray, floor_ns: FloatArray) -> tuple[int, float]:
+    """The block from which floors (b,) are higher by so many ns, if that and a line explain nearly all there is; else
+    (0, 0.0). What a drift that changes does is no jump: a parabola would explain it better."""
+    count = len(at_s)
+    line = np.linalg.qr(np.stack([np.ones(count), at_s], axis=1))[0]
+    steps = (np.arange(count)[None, :] >= np.arange(1, count)[:, None]).astype(np.float64)
+    every = np.concatenate([np.square(at_s - at_s.mean())[None, :], steps])
+    every -= every @ line @ line.T
+    rest = floor_ns - line @ (line.T @ floor_ns)
+    norms = np.maximum(np.sum(every**2, axis=1), 1e-9)
+    along = every @ rest
+    gain, total = along**2 / norms, float(rest @ rest)
+    place = 1 + int(gain[1:].argmax())
+    left = total - float(gain[place])
+    if left > _JUMP_LEAVES * total or left > (total - float(gain[0])) / 2:
+        return 0, 0.0
+    return place, float(along[place] / norms[place])
+
+
+def _bend(at_s: FloatArray, floor_ns: FloatArray, cell_ns: float) -> tuple[float, float]:
+    """95 % interval of the drift's growth between the halves, ppm per minute."""
+    half = len(at_s) // 2
+    (first, off), (second, by) = (slope_of(at_s[p], floor_ns[p], cell_ns) for p in (slice(half), slice(half, None)))
+    apart_min = float(at_s[half:].mean() - at_s[:half].mean()) / 60
+    growth, error = (first - second) / 1e3 / apart_min, (off + by) / 1e3 / apart_min
+    return growth - error, growth + error
 
 
 def _swing(at_ns: IntArray, floor_ns: FloatArray, cell_ns: float, count: int) -> float:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.clocks import StreamClock, clock_of
+from harness.clocks import StreamClock, clock_of, drift_known
 from harness.rate import own_rate_hz, rate_wander, silences_s
 from harness.recording import Recording, StreamData
 from harness.verdict import Outcome, Verdict
@@ -61,8 +61,8 @@ def _rate(recording: Recording, stream: StreamData, clock: StreamClock, limits: 
         reason = f"{n} samples are too few to tell the rate: at least {_FEWEST} over a few seconds are needed"
         reason += _silence(recording, stream)
         return Verdict(NAME, stream.key, Outcome.INCONCLUSIVE, reason, "rate", None, "Hz", nominal, n)
-    own = nominal if stream.device_ns is None else own_rate_hz(stream.device_ns, nominal)
-    value, low, high = (own * (1 + ppm * 1e-6) for ppm in (fit.drift_ppm, fit.drift_low_ppm, fit.drift_high_ppm))
+    own = own_rate_hz(stream)
+    value, low, high = (own * (1 + ppm * 1e-6) for ppm in (fit.drift_ppm, *drift_known(clock, fit)))
     least, most = nominal * (1 - limits.tolerance_percent / 100), nominal * (1 + limits.tolerance_percent / 100)
     reason = f"{value:.6g} Hz measured, {nominal:g} Hz declared"
     if least <= low and high <= most:

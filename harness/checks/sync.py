@@ -18,8 +18,7 @@ import numpy as np
 
 from drivers.clock_fit import ClockFit
 from drivers.clock_steps import Step, find_steps, smallest_visible_ms
-from drivers.types import FloatArray
-from harness.clocks import StreamClock, clock_of, jumped, line_of
+from harness.clocks import StreamClock, clock_of, drift_known, floors, jumped, line_of
 from harness.delivery import outages_ns
 from harness.recording import Recording, StreamData
 from harness.sync import HOST, nearest_differences, pair_offset, vote, wander_of
@@ -107,7 +106,7 @@ def _drift(clock: _Clock, limits: LIMITS) -> Verdict:
     if fit is None:
         reason = f"{len(stream.index)} samples are too few to tell the clock's drift: run longer"
         return Verdict(NAME, stream.key, Outcome.INCONCLUSIVE, reason, "clock drift", None, "ppm", limit)
-    low, high = fit.drift_low_ppm, fit.drift_high_ppm
+    low, high = drift_known(clock.clock, fit)
     reason = f"the clock of {stream.role} runs {abs(fit.drift_ppm):.2f} ppm {'fast' if fit.drift_ppm > 0 else 'slow'}"
     if -limit <= low and high <= limit:
         outcome = Outcome.PASS
@@ -130,8 +129,10 @@ def _wander(clock: _Clock, limits: LIMITS) -> Verdict:
         return Verdict(NAME, stream.key, Outcome.INCONCLUSIVE, reason, "clock wander", None, "ppm/min", limit)
     found = wander_of(clock.clock, fit)
     value, low, high = found.value, found.low, found.high
-    harmless = found.departure_ms + fit.cell_ns / 1e6 <= limits.max_offset_ms / 2
-    reason = f"the clock of {stream.role} leaves a straight line by at most {found.departure_ms:.2f} ms"
+    departure_ms, harmless_ms = found.departure_ms + fit.cell_ns / 1e6, limits.max_offset_ms / 2
+    reason = f"the clock of {stream.role} leaves a straight line by at most {departure_ms:.2f} ms"
+    if found.step_ms:
+        reason += f", most of it in one jump of {found.step_ms:+.0f} ms, which max_step_ms is for"
     if found.shown > limit:
         outcome = Outcome.FAIL
         if max(low, -high) < found.shown:  # it swings: parts of the run differ more than its ends
@@ -139,9 +140,10 @@ def _wander(clock: _Clock, limits: LIMITS) -> Verdict:
         reason += f": its drift changes by {found.shown:.0f} ppm a minute or more; does it warm up, or follow another?"
     elif -limit <= low and high <= limit:
         outcome = Outcome.PASS
-    elif harmless:
+    elif departure_ms <= harmless_ms:
         outcome = Outcome.PASS
-        reason += "; how fast its drift changes cannot be told yet, but in this run it could do no harm"
+        reason += f"; excluded is that it left it by {harmless_ms:g} ms in this run, and that its drift changes by more "
+        reason += f"than {max(high, -low):.0f} ppm a minute" if max(high, -low) < np.inf else "than can be told yet"
     else:
         outcome = Outcome.INCONCLUSIVE
         reason += ", which may be the link's delays as well: run longer"
@@ -198,11 +200,11 @@ def _pair(first: _Clock, second: _Clock, limits: LIMITS) -> Verdict:
         silent = " and ".join(each.key for each in (first, second) if each.clock.main is None)
         reason = f"{silent} delivered nothing, so there is nothing to align"
         return Verdict(NAME, subject, Outcome.INCONCLUSIVE, reason, "misalignment", None, "ms", limit)
-    errors = [_stamp_error_ns(clock) for clock in (first, second)]
-    value = float(sum(np.percentile(error, 99) for error in errors)) / 1e6
+    stamps = [_stamps(clock, fit) for clock, fit in ((first, fit_a), (second, fit_b))]
+    value = sum(each.worst_ms for each in stamps)
     pair = pair_offset(fit_a, fit_b)
-    unsure = pair.uncertainty_ns / 1e6
-    n = min(len(error) for error in errors)
+    unsure = sum(each.unsure_ms for each in stamps)
+    n = min(each.count for each in stamps)
     far, mean = nearest_differences(second.stream.time_ns / 1e9, first.stream.time_ns / 1e9)
     reason = (
         f"equal stamps were taken at most {value + unsure:.1f} ms apart (nearest samples: {1e3 * mean:.1f} ms on "
@@ -214,11 +216,14 @@ def _pair(first: _Clock, second: _Clock, limits: LIMITS) -> Verdict:
         outcome = Outcome.PASS
     elif value - unsure > limit:
         outcome = Outcome.FAIL
-        worse = first if np.percentile(errors[0], 99) > np.percentile(errors[1], 99) else second
+        worse = first if stamps[0].worst_ms > stamps[1].worst_ms else second
         reason += f"; the stamps of {worse.stream.role} are at fault"
     else:
         outcome = Outcome.INCONCLUSIVE
-        reason += "; the clocks are not known well enough on these links, so run longer"
+        reason += (
+            f"; the delays of {max(zip(stamps, (first, second), strict=True), key=lambda p: p[0].unsure_ms)[1].stream.role}"
+            " scatter too much to say more: run longer, or steady the link"
+        )
     low, high = max(0.0, value - unsure), value + unsure
     return Verdict(NAME, subject, outcome, reason, "misalignment", value, "ms", limit, n, low, high, 0.95)
 
@@ -236,15 +241,43 @@ def _late_or_short(first: _Clock, second: _Clock) -> str:
     return said
 
 
-def _stamp_error_ns(clock: _Clock) -> FloatArray:
-    """Distance of every stamp from when the sample was taken by the whole run, without what was learnt at the start.
+@dataclass(frozen=True)
+class _Stamps:
+    """How far one sensor's stamps lie from when its samples were taken by the whole run."""
 
-    A jump of the link's delay does not move the line, so stamps that follow it are wrong.
+    worst_ms: float
+    """99 % of the stamps lie no further off."""
+    unsure_ms: float
+    """What the line of the whole run may be off by itself."""
+    count: int
+
+
+def _stamps(clock: _Clock, fit: ClockFit) -> _Stamps:
+    """Without what was learnt at the start. A jump of the link's delay does not move the line, so stamps that follow
+    it are wrong.
+
+    Stamps and line may go by different arrivals: the earliest, the middle of a jitter, or a packet that need not wait
+    for a poll. Between these the stamps may choose once, for the whole run: a constant delay shows to nobody, but it
+    counts among what is not sure.
     """
     best = np.concatenate([line_of(clock.clock, span).taken_ns for span in clock.clock.spans])
-    error = np.abs(clock.stream.time_ns - best)
+    off = clock.stream.time_ns - best
     settled = clock.stream.arrival_ns > clock.stream.arrival_ns[0] + _SETTLED_NS
-    return np.asarray(error[settled] if settled.any() else error)
+    off = off[settled] if settled.any() else off
+    earliest = 0.0
+    if fit.kind != "floor":
+        earliest = float(floors(clock.clock.arrival_ns, clock.clock.arrival_ns - best)[1].min())
+    worst = np.percentile(np.abs(off - np.clip(np.median(off), min(earliest, 0.0), max(earliest, 0.0))), 99)
+    return _Stamps(float(worst) / 1e6, (_unsure_ns(clock, fit) + abs(earliest)) / 1e6, len(off))
+
+
+def _unsure_ns(clock: _Clock, fit: ClockFit) -> float:
+    """Half the interval of the offset where it is widest in the stretch, and what its drift makes of the ends."""
+    device_ns = clock.clock.device_ns[fit.start : fit.start + fit.n]
+    ends = (float(device_ns[0]), float(fit.reference_ns), float(device_ns[-1]))
+    halves = [(high - low) / 2 for low, high in (fit.offset_interval_ns(at_ns) for at_ns in ends)]
+    low, high = drift_known(clock.clock, fit)
+    return max(*halves, (high - low) / 2 * 1e-6 * abs(ends[2] - ends[0]) / 2)
 
 
 # --- the rig ----------------------------------------------------------------------------------
@@ -288,7 +321,7 @@ def _interval(clock: _Clock, by_drift: bool) -> tuple[float, float]:
     if fit is None:
         return -np.inf, np.inf
     if by_drift:
-        return fit.drift_low_ppm, fit.drift_high_ppm
+        return drift_known(clock.clock, fit)
     return fit.drift_change_low_ppm_per_min, fit.drift_change_high_ppm_per_min
 
 
