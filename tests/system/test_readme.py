@@ -165,6 +165,13 @@ def test_the_bench_rig_runs_in_ci_and_leaves_both_reports(clone: Path) -> None:
     assert '"exit_code": 0' in (clone / "report.json").read_text()
 
 
+def test_a_scorecard_of_one_fault_says_from_which_level_on_it_is_found(clone: Path) -> None:
+    short = ("--faults", "dropout", "--roles", "chest", "--clean", "2")
+    done = readme("hil scorecard rigs/demo.rig.yaml --quick", clone, *short)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "dropout" in done.stdout
+
+
 # --- on a bench -------------------------------------------------------------------------------------
 
 
