@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 import numpy as np
 
-from harness.content import Alignment, over_windows
+from harness.content import Alignment
+from harness.content.alignment import Part
 from harness.content.rendered import World
-from harness.content.shared import Content, Expected, align_pair, expected_of, shares_content
+from harness.content.shared import Content, Expected, align_pair, expected_of, looked_at, shares_content
 from harness.content.truth import Prospect, align_truth, prospect_of
 from harness.recording import Recording
 from harness.verdict import Outcome, Verdict
 
 NAME = "content_sync"
-_WINDOWS_FROM_S = 120.0
-"""Longer runs are aligned window by window."""
+_HEART = ("ecg", "ppg", "rr")
+"""They always move: where they cannot tell, something is wrong with them."""
+_CERTAIN = 0.75
+"""So much of half the 95 % interval must lie between it and a limit that fails: 99.9 %, for a check is asked often."""
+_PART_S = 9.0
+"""A part of the run that lags for so long fails it."""
+_TOLD = 10.0
+"""Times its limit: a drift that is known less well is not worth a word."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +59,34 @@ class _Finding:
     certain: bool
     """Against a simulator's truth: then a single stream is meant."""
 
+    unsure_ms: float = 0.0
+    """Part of the interval that is no matter of chance."""
+    cure: str = "so run longer"
+    still: bool = False
+    """Its content moves too little for this limit."""
+
+    def late_parts(self) -> list[Part]:
+        """Parts of the run that lie surely beyond the limit."""
+        return [p for p in self.excess.parts if p.low_ms > self.limit_ms or p.high_ms < -self.limit_ms]
+
     def lag_outcome(self) -> Outcome:
-        """PASS or FAIL where the interval lies on one side of the limit."""
-        found, limit = self.excess, self.limit_ms
-        if found.refused is None and -limit <= found.low_ms and found.high_ms <= limit:
-            return Outcome.PASS
-        if found.refused is None and (found.low_ms > limit or found.high_ms < -limit):
+        """PASS or FAIL where the interval lies on one side of the limit, and no part of the run on the other."""
+        found, limit, late = self.excess, self.limit_ms, self.late_parts()
+        if found.refused is not None:
+            return Outcome.INCONCLUSIVE
+        more_ms = _CERTAIN * (found.half_ms - self.unsure_ms)
+        beyond = found.low_ms - more_ms > limit or found.high_ms + more_ms < -limit
+        if beyond or any(p.stop_s - p.start_s >= _PART_S for p in late):
             return Outcome.FAIL
-        return Outcome.INCONCLUSIVE
+        return Outcome.PASS if -limit <= found.low_ms and found.high_ms <= limit and not late else Outcome.INCONCLUSIVE
 
     def drift_outcome(self, limit: float) -> Outcome:
         """The same for the drift."""
         low, high = self.excess.drift_low_ppm, self.excess.drift_high_ppm
         if self.excess.refused is None and -limit <= low and high <= limit:
             return Outcome.PASS
-        if self.excess.refused is None and (low > limit or high < -limit):
+        more = _CERTAIN * (high - low) / 2
+        if self.excess.refused is None and (low - more > limit or high + more < -limit):
             return Outcome.FAIL
         return Outcome.INCONCLUSIVE
 
@@ -81,33 +101,38 @@ def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
     """
     world = World.of(recording)
     contents = [Content.of(recording, stream) for stream in recording.streams.values()]
-    prospects, still = _prospects(recording, contents, world, limits)
+    prospects, still = _prospects(contents, world, limits)
     pairs = [(a, b) for a, b in combinations(contents, 2) if shares_content(a, b)]
     taking_part = [c for c in contents if c.stream.key in prospects or any(c in pair for pair in pairs)]
-    if not taking_part:
-        reason = "no two streams of this rig show the same events (heart beats or breaths)"
-        reason += (
-            f", and nothing moves enough to be compared with what was rendered: {', '.join(still)}" if still else ""
-        )
-        return [Verdict(NAME, "rig", Outcome.NOT_RUN, reason, "content lag", None, "ms", limits.max_offset_ms)]
     poor = [c for c in taking_part if c.good_s < limits.min_seconds]
     findings = [
         _against_truth(content, prospects[content.stream.key], limits)
         for content in taking_part
         if content not in poor and content.stream.key in prospects
     ]
+    still += [finding.subject for finding in findings if finding.still]
+    findings = [finding for finding in findings if not finding.still]
     findings += [_pair(a, b, world, limits) for a, b in pairs if a not in poor and b not in poor]
     blamed = _blamed(findings, limits)
     verdicts = [verdict for finding in findings for verdict in _verdicts(finding, blamed, limits)]
     verdicts += [_poor(content, limits) for content in poor]
+    if not verdicts:
+        return [_nothing(still, limits)]
     if still:
         reason = f"{verdicts[-1].reason}; not compared, for they do not move enough in this run: {', '.join(still)}"
         verdicts[-1] = replace(verdicts[-1], reason=reason)
     return verdicts
 
 
+def _nothing(still: Sequence[str], limits: LIMITS) -> Verdict:
+    reason = "no two streams of this rig show the same events (heart beats or breaths)"
+    if still:
+        reason += f", and nothing moves enough to be compared with what was rendered: {', '.join(still)}"
+    return Verdict(NAME, "rig", Outcome.NOT_RUN, reason, "content lag", None, "ms", limits.max_offset_ms)
+
+
 def _prospects(
-    recording: Recording, contents: Sequence[Content], world: World | None, limits: LIMITS
+    contents: Sequence[Content], world: World | None, limits: LIMITS
 ) -> tuple[dict[str, Prospect], list[str]]:
     """Of simulated streams that move enough for a comparison with the truth, by key; and the others' keys."""
     prospects: dict[str, Prospect] = {}
@@ -115,7 +140,7 @@ def _prospects(
     if world is None:
         return prospects, still
     for content in contents:
-        prospect = prospect_of(world, content, (recording.start_ns, recording.stop_ns), limits.max_truth_ms)
+        prospect = prospect_of(world, content, limits.max_truth_ms)
         if prospect.tells and (content.good_s < limits.min_seconds or prospect.tells_of(content)):
             prospects[content.stream.key] = prospect
         else:
@@ -134,13 +159,17 @@ def _poor(content: Content, limits: LIMITS) -> Verdict:
 def _against_truth(content: Content, prospect: Prospect, limits: LIMITS) -> _Finding:
     stream = content.stream
     limit = limits.max_truth_ms + prospect.batch_ms
-    found = _followed(lambda start_s, stop_s: align_truth(content, prospect, start_s, stop_s), content, content)
+    found = prospect.looked.over(lambda start_s, stop_s: align_truth(content, prospect, start_s, stop_s), content.stop_s)
     words = "{lag} against what the simulator rendered" + (f"; {content.left_out}" if content.left_out else "")
-    return _Finding(stream.key, (stream.role,), limit, _beyond(found, Expected(prospect.floor_ms)), words, True)
+    excess = _beyond(found, Expected(prospect.floor_ms))
+    finding = _Finding(stream.key, (stream.role,), limit, excess, words, True, cure=_cure(content))
+    vague = found.still if found.refused is not None else found.half_ms > limit / 2
+    open_yet = finding.lag_outcome() is Outcome.INCONCLUSIVE and not finding.late_parts()
+    return replace(finding, still=content.kind not in _HEART and vague and open_yet)
 
 
 def _pair(a: Content, b: Content, world: World | None, limits: LIMITS) -> _Finding:
-    found = _followed(lambda start_s, stop_s: align_pair(a, b, start_s, stop_s), a, b)
+    found = looked_at(a, b).over(lambda start_s, stop_s: align_pair(a, b, start_s, stop_s), min(a.stop_s, b.stop_s))
     expected = expected_of(a, b, world) if found.refused is None else Expected(0.0)
     if world is not None:  # drift is known better from the comparison with the truth
         found = replace(found, drift_ppm=np.nan, drift_low_ppm=-np.inf, drift_high_ppm=np.inf)
@@ -150,19 +179,27 @@ def _pair(a: Content, b: Content, world: World | None, limits: LIMITS) -> _Findi
         words += f", where {expected.lag_ms:.0f} +-{expected.unsure_ms:.0f} ms are usual"
     words += "".join(f"; of {c.stream.key} {c.left_out}" for c in (a, b) if c.left_out)
     limit = limits.max_offset_ms + expected.report_ms
-    return _Finding(f"{a.stream.key}~{b.stream.key}", roles, limit, _beyond(found, expected), words, False)
+    excess, subject = _beyond(found, expected), f"{a.stream.key}~{b.stream.key}"
+    return _Finding(subject, roles, limit, excess, words, False, expected.unsure_ms, _cure(a, b))
 
 
-def _followed(align: Callable[[float, float], Alignment], a: Content, b: Content) -> Alignment:
-    stop_s = min(a.stop_s, b.stop_s)
-    return align(0.0, stop_s) if stop_s < _WINDOWS_FROM_S else over_windows(align, 0.0, stop_s)
+def _cure(*contents: Content) -> str:
+    """What to do about an interval that is too wide."""
+    if any(content.kind == "rr" for content in contents):
+        return "for the heart beats in step with the reports: run longer, or let its rate change"
+    return "so run longer"
 
 
 def _beyond(found: Alignment, expected: Expected) -> Alignment:
     lag, unsure = expected.lag_ms, expected.unsure_ms
-    return replace(
-        found, lag_ms=found.lag_ms - lag, low_ms=found.low_ms - lag - unsure, high_ms=found.high_ms - lag + unsure
+    parts = tuple(
+        replace(p, lag_ms=p.lag_ms - lag, low_ms=p.low_ms - lag - unsure, high_ms=p.high_ms - lag + unsure)
+        for p in found.parts
     )
+    return replace(
+        found, lag_ms=found.lag_ms - lag, low_ms=found.low_ms - lag - unsure, high_ms=found.high_ms - lag + unsure,
+        parts=parts,
+    )  # fmt: skip
 
 
 def _blamed(findings: Sequence[_Finding], limits: LIMITS) -> dict[str, str]:
@@ -187,12 +224,15 @@ def _verdicts(finding: _Finding, blamed: dict[str, str], limits: LIMITS) -> list
     if found.refused is not None:
         return [Verdict(NAME, finding.subject, outcome, found.refused, "content lag", None, "ms", limit, found.n)]
     reason = finding.words.format(lag=f"{abs(found.lag_ms):.1f} ms {'late' if found.lag_ms >= 0 else 'early'}")
+    for part in finding.late_parts():
+        late = f"{abs(part.lag_ms):.0f} ms {'late' if part.lag_ms >= 0 else 'early'}"
+        reason += f"; from {part.start_s:.0f} s to {part.stop_s:.0f} s it is {late}"
     if outcome is Outcome.FAIL:
         reason += f"; {_fault_words(finding, blamed)}"
-    elif outcome is Outcome.INCONCLUSIVE:
-        reason += f"; known to +-{found.half_ms:.0f} ms only, which straddles the limit, so run longer"
+    elif outcome is Outcome.INCONCLUSIVE and not finding.late_parts():
+        reason += f"; known to +-{found.half_ms:.0f} ms only, which straddles the limit, {finding.cure}"
     drifts, half = finding.drift_outcome(limits.max_drift_ppm), (found.drift_high_ppm - found.drift_low_ppm) / 2
-    if drifts is Outcome.INCONCLUSIVE and np.isfinite(half):
+    if drifts is Outcome.INCONCLUSIVE and half <= _TOLD * limits.max_drift_ppm:
         reason += f"; its drift is known to +-{half:.0f} ppm only"
     verdicts = [
         Verdict(NAME, finding.subject, outcome, reason, "content lag", found.lag_ms, "ms", limit, found.n,

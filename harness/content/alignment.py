@@ -17,6 +17,17 @@ _BEND = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the record that lags otherwise than the rest."""
+
+    start_s: float
+    stop_s: float
+    lag_ms: float
+    low_ms: float
+    high_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Alignment:
     """How much later the same content stands in b than in a, by their time stamps. Intervals hold with 95 %.
 
@@ -37,6 +48,10 @@ class Alignment:
     drift_high_ppm: float = math.inf
     refused: str | None = None
     """Why no lag is stated, and what to do; None if one is."""
+    still: bool = False
+    """Refused because the content moves too little."""
+    parts: tuple[Part, ...] = ()
+    """Where the lag is surely another than the one that is stated."""
 
     @property
     def half_ms(self) -> float:
@@ -44,9 +59,9 @@ class Alignment:
         return (self.high_ms - self.low_ms) / 2
 
 
-def refuse(reason: str, n: int = 0, ratio: float = math.nan) -> Alignment:
+def refuse(reason: str, n: int = 0, ratio: float = math.nan, still: bool = False) -> Alignment:
     """No lag, and why."""
-    return Alignment(math.nan, -math.inf, math.inf, n, ratio, refused=reason)
+    return Alignment(math.nan, -math.inf, math.inf, n, ratio, refused=reason, still=still)
 
 
 def settle(at_s: FloatArray, lag_s: FloatArray, ratio: float) -> Alignment:

@@ -79,7 +79,27 @@ def match_events(a_s: FloatArray, b_s: FloatArray, rhythm: Rhythm, reach_s: floa
             f"ambiguous by whole {rhythm.name}: {lag_ms:.0f} ms fits, and {1e3 * lags_s[lobe]:.0f} ms fits nearly as "
             f"well (peak to side lobe {ratio:.2f}, {CLEAR:g} needed); {rhythm.cure}", n, ratio,
         )  # fmt: skip
+    hole = _unmatched(a_s, b_s, at_s, lags_s[top], rhythm)
+    if hole is not None:
+        return _refuse(
+            f"from {hole[0]:.0f} s to {hole[1]:.0f} s none of the {rhythm.name} match at the lag of the others, "
+            f"{lag_ms:.0f} ms: does the lag change?", n, ratio,
+        )  # fmt: skip
     return Match(at_s, lag_s, ratio)
+
+
+def _unmatched(
+    a_s: FloatArray, b_s: FloatArray, at_s: FloatArray, lag_s: float, rhythm: Rhythm
+) -> tuple[float, float] | None:
+    """The longest silence between matched events at_s in which both lists have ``fewest`` events; None if none has."""
+    bounds_s = np.concatenate([[max(a_s[0], b_s[0] - lag_s)], at_s, [min(a_s[-1], b_s[-1] - lag_s)]])
+    low_s, high_s = bounds_s[:-1], bounds_s[1:]
+    slack_s = rhythm.blur_s
+    count = np.minimum(
+        _inside(a_s, low_s + slack_s, high_s - slack_s), _inside(b_s, low_s + lag_s + slack_s, high_s + lag_s - slack_s)
+    )
+    longest = int(np.argmax(count))
+    return (float(low_s[longest]), float(high_s[longest])) if count[longest] >= rhythm.fewest else None
 
 
 def _votes(

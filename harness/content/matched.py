@@ -9,13 +9,13 @@ signal is steep, are allowed for by an interval from the scatter between stretch
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import fft, stats
+from scipy import fft, special
 
-from drivers.types import FloatArray
-from harness.content.alignment import CLEAR, Alignment, refuse
+from drivers.types import FloatArray, IntArray
+from harness.content.alignment import CLEAR, Alignment, Part, refuse
 
 _STRETCHES = 24
 _STEPS = 3
@@ -27,6 +27,16 @@ _ALIKE = 1e-3
 """What is left unexplained counts as no less, so that two lags that both fit perfectly are as good as each other."""
 _COARSE_HZ = 125.0
 """Finer than this the first search need not be."""
+_PACES = 4.0
+"""A stretch is so many times as long as the signal takes to change by its own size."""
+_STRAY, _EVEN_S = 5.0, 1e-3
+"""Standard errors, and seconds, that a stretch may lie off the line of lag and drift."""
+_PART_S, _BLOCK_S, _APART_S = 5.0, 2.5, 5e-3
+"""Parts that lag otherwise are so long, are looked for in blocks of such a length, and are so far off."""
+_PLAIN = 2.0
+"""Peak to side lobe of a part: it is short, and may fit a beat away from where it belongs."""
+_UNLIKE, _ODD = 0.25, 4.0
+"""Left unexplained of a block where it does not fit: of its own, and times what is usual."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,14 +70,32 @@ def align_template(values: FloatArray, times_s: FloatArray, template: Template, 
 
     The template must reach ``reach_s`` beyond the samples on either side for all lags to be tried alike. Samples may
     have holes: leave out what is not to be relied on. ``ratio`` is the root of what the next best lag leaves
-    unexplained over what the best one leaves.
+    unexplained over what the best one leaves. Parts of five seconds and more that lag otherwise are named.
     """
+    found, fit = _aligned(values, times_s, template, reach_s)
+    if fit is None or found.refused is not None:
+        return found
+    parts = []
+    for start_s, stop_s in fit.odd_spans():
+        inside = (times_s >= start_s) & (times_s < stop_s)
+        local, _ = _aligned(values[inside], times_s[inside], template, reach_s)
+        away_ms = abs(local.lag_ms - found.lag_ms) - local.half_ms
+        clear = local.refused is None and local.ratio >= _PLAIN
+        if clear and away_ms > max(1e3 * _APART_S, found.half_ms):
+            parts.append(Part(start_s, stop_s, local.lag_ms, local.low_ms, local.high_ms))
+    return replace(found, parts=tuple(parts))
+
+
+def _aligned(
+    values: FloatArray, times_s: FloatArray, template: Template, reach_s: float
+) -> tuple[Alignment, _Fit | None]:
+    """One lag for all samples, and how it was found."""
     if len(values) < 20 or np.ptp(times_s) <= 0:
-        return refuse(f"only {len(values)} samples are there to align", len(values))
+        return refuse(f"only {len(values)} samples are there to align", len(values)), None
     template = template.between(float(times_s[0]) - reach_s, float(times_s[-1]) + reach_s)
     moving = (np.ptp(values, axis=0) > 0) & (np.ptp(template.values, axis=0) > 0)
     if not moving.any():
-        return refuse("the signal, or what it should be, does not move at all", len(values))
+        return refuse("the signal, or what it should be, does not move at all", len(values), still=True), None
     values, template = values[:, moving], Template(template.start_s, template.rate_hz, template.values[:, moving])
     lags_s, likeness = _correlations(values, times_s, template, reach_s)
     top = int(np.argmax(likeness))
@@ -75,10 +103,10 @@ def align_template(values: FloatArray, times_s: FloatArray, template: Template, 
         return refuse(
             f"what was received does not look like what was rendered at any lag within {reach_s:g} s "
             f"(correlation {likeness[top]:.2f} at best)", len(values),
-        )  # fmt: skip
+        ), None  # fmt: skip
     fit = _refine(values, times_s, template, float(lags_s[top]))
     if fit is None:
-        return refuse("what should have been received does not move in this stretch", len(values))
+        return refuse("what should have been received does not move in this stretch", len(values), still=True), None
     lobe, left, right = _highest_lobe(likeness, top)
     best = max(fit.likeness, float(likeness[top]))
     ratio = math.sqrt(max(1 - max(lobe, 0.0) ** 2, _ALIKE) / max(1 - best**2, _ALIKE))
@@ -86,19 +114,20 @@ def align_template(values: FloatArray, times_s: FloatArray, template: Template, 
         return refuse(
             f"ambiguous: another lag explains the signal nearly as well (peak to side lobe {ratio:.2f}, {CLEAR:g} "
             "needed); a signal that repeats itself, or hardly moves, cannot tell", len(values), ratio,
-        )  # fmt: skip
+        ), None  # fmt: skip
     if top in (0, len(lags_s) - 1):
-        return refuse(f"the best lag is at the end of the search, {1e3 * lags_s[top]:.0f} ms", len(values), ratio)
+        return refuse(f"the best lag is at the end of the search, {1e3 * lags_s[top]:.0f} ms", len(values), ratio), None
     found = fit.alignment(ratio)
     step_ms = 1e3 * float(lags_s[1] - lags_s[0])
     strayed = not 1e3 * lags_s[left] - step_ms <= found.lag_ms <= 1e3 * lags_s[right] + step_ms
     if strayed:
-        return refuse("the signal moves too little: lags far apart explain it alike", len(values), ratio)
+        return refuse("the signal moves too little: lags far apart explain it alike", len(values), ratio, True), None
     if found.half_ms > 1e3 * _VAGUE * reach_s:
         return refuse(
-            f"the signal moves too little: its lag would be known to +-{found.half_ms:.0f} ms only", len(values), ratio
-        )
-    return found
+            f"the signal moves too little: its lag would be known to +-{found.half_ms:.0f} ms only",
+            len(values), ratio, True,
+        ), None  # fmt: skip
+    return found, fit
 
 
 def _correlations(
@@ -150,75 +179,151 @@ class _Fit:
     lag_s: float
     """At the time from which ``away`` was counted."""
     drift: float
-    normals: FloatArray
-    """(b, 2, 2) information of each stretch about lag and drift."""
+    about: FloatArray
+    """(3, b) information of each stretch about lag, about lag and drift together, and about drift."""
     pulls: FloatArray
-    """(b, 2) what is left of each stretch's wish to move them."""
+    """(2, b) what is left of each stretch's wish to move them."""
+    energies: FloatArray
+    """(2, b) of what is left unexplained, and of all, in units of the noise."""
     likeness: float
+    edges_s: FloatArray
+    """(b + 1,) where the stretches begin and end, by the samples' stamps."""
 
     def alignment(self, ratio: float) -> Alignment:
         """Lag where it is known best, which is in the middle of what moves, and both intervals.
 
-        The wider of two errors: that of white noise, and that seen between stretches.
+        The wider of two errors: that of white noise, and that seen when each stretch in turn is left out (the
+        jackknife, which asks more of a stretch that says much; Bell and McCaffrey 2002, Survey Methodology 28:169).
         """
-        (about_lag, both), (_, about_drift) = self.normals.sum(axis=0).tolist()
-        centre_s = both / about_lag
-        about_drift = about_drift - centre_s * both  # that is left when the lag is free
-        steps = np.stack([self.pulls[:, 0] / about_lag, self.pulls[:, 1] - centre_s * self.pulls[:, 0]], axis=1)
-        white = np.array([1 / math.sqrt(about_lag), math.inf])
-        if about_drift > 0:
-            steps[:, 1] /= about_drift
-            white[1] = 1 / math.sqrt(about_drift)
-        share = self.normals[:, 0, 0] / about_lag
-        stretches = 1 / float(share @ share)  # as many equal ones would say as much
-        seen = np.sqrt((steps**2).sum(axis=0) * stretches / max(stretches - 1, 0.5))
-        bound = np.maximum(1.96 * white, float(stats.t.ppf(0.975, max(stretches - 1, 3))) * seen)
-        (half, tilt), lag, drift = bound.tolist(), self.lag_s + centre_s * self.drift, self.drift
+        lag, both, drift = self.about.sum(axis=1).tolist()
+        centre_s = both / lag
+        own = self.about[2] - 2 * centre_s * self.about[1] + centre_s**2 * self.about[0]
+        tilt = float(own.sum())
+        late, grown = self._without_one()
+        late_s, late_half_s = self.lag_s + centre_s * self.drift, _half(late + centre_s * grown, self.about[0], lag)
+        grown_half = _half(grown, own, tilt) if self.even() else math.inf
         return Alignment(
-            1e3 * lag, 1e3 * (lag - half), 1e3 * (lag + half), round(stretches), ratio,
-            1e6 * drift, 1e6 * (drift - tilt), 1e6 * (drift + tilt),
+            1e3 * late_s, 1e3 * (late_s - late_half_s), 1e3 * (late_s + late_half_s), round(_worth(self.about[0])),
+            ratio, 1e6 * self.drift, 1e6 * (self.drift - grown_half), 1e6 * (self.drift + grown_half),
         )  # fmt: skip
+
+    def _without_one(self) -> tuple[FloatArray, FloatArray]:
+        """(b,) each: how lag and drift would move if that stretch were not there."""
+        (lag, both, drift), (late, grown) = self.about.sum(axis=1)[:, None] - self.about, self.pulls
+        power = lag * drift - both**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = (drift * late - both * grown) / power, (lag * grown - both * late) / power
+        return tuple(np.where((power > 1e-9 * lag * drift) & np.isfinite(m), -m, np.inf) for m in moved)
+
+    def strays(self) -> tuple[FloatArray, FloatArray]:
+        """(b,) each: by how much each stretch lags beyond the line, s, and the standard error in white noise."""
+        lag = np.maximum(self.about[0], 1e-30)
+        return self.pulls[0] / lag, 1 / np.sqrt(lag)
+
+    def even(self) -> bool:
+        """The lag follows a line, as far as noise allows to see: it does not jump or swing.
+
+        Noise that hangs together shows between neighbours; a jump does so between two of them only.
+        """
+        off_s, error_s = self.strays()
+        rough = float(np.median(np.abs(np.diff(off_s / error_s)))) / 0.954
+        return not bool((np.abs(off_s) > np.maximum(_STRAY * max(rough, 1.0) * error_s, _EVEN_S)).any())
+
+
+    def odd_spans(self) -> list[tuple[float, float]]:
+        """(from, to) s, by the samples' stamps, of parts that do not fit the lag of the whole, or lie off it."""
+        width_s = float(self.edges_s[-1] - self.edges_s[0]) / len(self.about[0])
+        firsts = np.arange(0, len(self.about[0]), max(round(_BLOCK_S / width_s), 1))
+        known, pull = (np.add.reduceat(row, firsts) for row in (self.about[0], self.pulls[0]))
+        rest, energy = np.add.reduceat(self.energies, firsts, axis=1)
+        known = np.maximum(known, 1e-30)
+        share = rest / np.maximum(energy, 1e-300)
+        odd = np.abs(pull / known) > np.maximum(_STRAY / np.sqrt(known), _APART_S)
+        odd |= share > max(_ODD * float(np.median(share)), _UNLIKE)
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], odd, [0]])))
+        bounds_s = np.append(self.edges_s[:-1][firsts], self.edges_s[-1])
+        spans = [(float(bounds_s[a]), float(bounds_s[b])) for a, b in edges.reshape(-1, 2).tolist()]
+        return [span for span in spans if span[1] - span[0] >= _PART_S - width_s / 2]
+
+
+def _worth(shares: FloatArray) -> float:
+    """As many equal stretches would say as much as these unequal ones (b,)."""
+    return float(shares.sum()) ** 2 / max(float((shares * shares).sum()), 1e-300)
+
+
+def _half(moved: FloatArray, shares: FloatArray, power: float) -> float:
+    """Half of a 95 % interval, from what the estimate moves by without each stretch (b,) and what each knows (b,)."""
+    if not power > 0:
+        return math.inf
+    count, freedom = len(moved), max(_worth(shares) - 1, 1.0)
+    seen = math.sqrt(float((moved * moved).sum()) * (count - 1) / count) if np.isfinite(moved).all() else math.inf
+    return max(1.96 / math.sqrt(power), float(special.stdtrit(freedom, 0.975)) * seen)
 
 
 def _refine(values: FloatArray, times_s: FloatArray, template: Template, lag_s: float) -> _Fit | None:
     """Gauss-Newton on lag and drift; every channel has its own gain, level and noise. None if nothing tells a lag."""
-    slope = template.slope()
+    width = values.shape[1]
+    curve = Template(template.start_s, template.rate_hz, np.hstack([template.values, template.slope().values]))
     away = times_s - float(times_s[0] + times_s[-1]) / 2
-    stretch = np.minimum((away - away[0]) / (np.ptp(away) * (1 + 1e-9)) * _STRETCHES, _STRETCHES - 1).astype(np.int64)
-    starts = np.flatnonzero(np.diff(stretch, prepend=-1))
+    count = _stretches(template, float(np.ptp(away)))
+    starts = np.searchsorted(away, away[0] + np.ptp(away) * np.arange(count) / count)
+    starts = np.unique(starts)
+    waves = np.ascontiguousarray((values - values.mean(axis=0)).T)
     lag, drift = lag_s, 0.0
     for _ in range(_STEPS):
-        at_s = times_s - lag - drift * away
-        normals, pulls, explained = _sensitivities(values, template.at(at_s), slope.at(at_s), away, starts)
-        normal = normals.sum(axis=0)
-        if not normal[0, 0] > 0:
+        both = np.ascontiguousarray(curve.at(times_s - lag - drift * away).T)
+        about, pulls, energies, explained = _sensitivities(waves, both[:width], both[width:], away, starts)
+        known, mixed, tilt = about.sum(axis=1).tolist()
+        if not known > 0:
             return None
-        scale = np.sqrt(np.maximum(np.diag(normal), 1e-300))
-        step = np.linalg.pinv(normal / np.outer(scale, scale), rcond=1e-9, hermitian=True) @ (pulls.sum(axis=0) / scale)
-        lag, drift = lag + float(step[0] / scale[0]), drift + float(step[1] / scale[1])
-    return _Fit(lag, drift, normals, pulls, explained)
+        late, grown = pulls.sum(axis=1).tolist()
+        power = known * tilt - mixed**2
+        if power > 1e-9 * known * tilt:
+            lag, drift = lag + (tilt * late - mixed * grown) / power, drift + (known * grown - mixed * late) / power
+        else:
+            lag += late / known
+    edges_s = np.append(times_s[starts], times_s[-1])
+    return _Fit(lag, drift, about, pulls, energies, explained, edges_s)
+
+
+def _stretches(template: Template, seconds: float) -> int:
+    """So many that each is long against what the signal takes to change: then their errors are their own."""
+    level = template.values - template.values.mean(axis=0)
+    change = np.diff(level, axis=0) * template.rate_hz
+    pace_s = np.sqrt((level * level).mean(axis=0) / np.maximum((change * change).mean(axis=0), 1e-300))
+    return int(np.clip(seconds / (_PACES * float(pace_s.min())), 2, _STRETCHES))
 
 
 def _sensitivities(
-    values: FloatArray, model: FloatArray, change: FloatArray, away: FloatArray, starts: np.typing.NDArray[np.int64]
-) -> tuple[FloatArray, FloatArray, float]:
-    """Normal matrices (b, 2, 2) and pulls (b, 2) of the stretches that begin at ``starts``, and the likeness."""
-    normals, pulls, explained = np.zeros((len(starts), 2, 2)), np.zeros((len(starts), 2)), 0.0
-    for wave, own, slope in zip(values.T, model.T, change.T, strict=True):
-        base = np.stack([own, np.ones(len(own))], axis=1)
-        gain = _weights(base, wave[:, None])
-        rest = wave - base @ gain[:, 0]
-        sense = -gain[0, 0] * slope[:, None] * np.stack([np.ones(len(away)), away], axis=1)
-        sense -= base @ _weights(base, sense)
-        noise = max(float(rest @ rest) / len(rest), 1e-12 * float(np.var(wave)) + 1e-300)
-        normals += np.add.reduceat(sense[:, :, None] * sense[:, None, :], starts) / noise
-        pulls += np.add.reduceat(sense * rest[:, None], starts) / noise
-        explained += max(1 - noise / max(float(np.var(wave)), 1e-300), 0.0)
-    return normals, pulls, math.sqrt(explained / values.shape[1])
+    waves: FloatArray, models: FloatArray, changes: FloatArray, away: FloatArray, starts: IntArray
+) -> tuple[FloatArray, FloatArray, FloatArray, float]:
+    """Information (3, b), pulls (2, b) and energies (2, b) of the stretches from ``starts`` on, and the likeness.
+
+    ``waves`` (channels, n) have no mean. Sums are taken without BLAS, whose threads cost more than they bring here.
+    """
+    sums, explained = np.zeros((7, len(starts))), 0.0
+    products = np.empty((7, len(away)))
+    for wave, own, slope in zip(waves, models, changes, strict=True):
+        own = own - own.mean()
+        power = max(_product(own, own), 1e-300)
+        gain = _product(own, wave) / power
+        rest = wave - gain * own
+        late, grown = (_apart(sense, own, power) for sense in (-gain * slope, -gain * slope * away))
+        variance = _product(wave, wave) / len(wave)
+        noise = max(_product(rest, rest) / len(rest), 1e-12 * variance + 1e-300)
+        pairs = (late, late), (late, grown), (grown, grown), (late, rest), (grown, rest), (rest, rest), (wave, wave)
+        for row, (one, other) in enumerate(pairs):
+            np.multiply(one, other, out=products[row])
+        sums += np.add.reduceat(products, starts, axis=1) / noise
+        explained += max(1 - noise / max(variance, 1e-300), 0.0)
+    return sums[:3], sums[3:5], sums[5:], math.sqrt(explained / len(waves))
 
 
-def _weights(base: FloatArray, values: FloatArray) -> FloatArray:
-    """Least squares by the normal equations of two well-scaled columns: (2, k)."""
-    size = np.sqrt(np.maximum((base * base).sum(axis=0), 1e-300))
-    unit = base / size
-    return np.asarray(np.linalg.pinv(unit.T @ unit, hermitian=True) @ (unit.T @ values) / size[:, None])
+def _apart(sense: FloatArray, own: FloatArray, power: float) -> FloatArray:
+    """What of a sensitivity neither the level nor the gain of the wave ``own`` would explain."""
+    sense = sense - sense.mean()
+    return sense - (_product(sense, own) / power) * own
+
+
+def _product(a: FloatArray, b: FloatArray) -> float:
+    return float(np.einsum("i,i->", a, b))

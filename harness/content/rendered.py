@@ -26,8 +26,8 @@ from simulators.subject import Subject, make_profile
 
 _NOISE = ("noise", "background")
 """How options begin that give the size of what a sensor adds by itself."""
-_RATES_HZ = {"ecg": 1000.0, "eeg": 500.0, "exg": 500.0, "ppg": 250.0, "acceleration": 250.0}
-_RATE_HZ = 100.0
+_RATES_HZ = {"ecg": 500.0, "eeg": 500.0, "exg": 500.0, "ppg": 125.0, "acceleration": 100.0}
+_RATE_HZ = 50.0
 """So finely that straight lines between points differ from the signal by less than its noise."""
 
 
@@ -39,6 +39,8 @@ class World:
     boot_ns: int
     """Host time of the simulated person's second 0."""
     _signals: dict[tuple[str, str, bool], Signal] = field(default_factory=dict)
+    kept: dict[str, object] = field(default_factory=dict)
+    """What has been rendered of whole streams, by their keys."""
 
     @classmethod
     def of(cls, recording: Recording) -> World | None:

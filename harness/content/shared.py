@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,7 @@ from drivers.quality import scores, window_s
 from drivers.types import FloatArray
 from harness.content.alignment import Alignment
 from harness.content.breath import align_breaths
+from harness.content.drift import over_windows
 from harness.content.intervals import align_intervals
 from harness.content.pulse import align_beats, align_pulses, pulse_rises, r_peaks
 from harness.content.rendered import World
@@ -19,6 +21,10 @@ from harness.recording import Recording, StreamData
 
 _SECOND_NS = 1_000_000_000
 _GOOD = 0.5
+WINDOWS_FROM_S = 120.0
+"""Longer runs are aligned window by window."""
+_WINDOW_S, _MOST_WINDOWS = 20.0, 6
+_SLOW_HZ = 32.0
 _HEART = ("ecg", "ppg", "rr")
 """In the order in which a beat shows."""
 _PULSE_MS = 310.0
@@ -123,6 +129,26 @@ def _good(content: Content) -> Mask:
     return np.asarray((good | ~bad)[np.minimum(content.times_s.astype(np.int64), len(seconds) - 1)])
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Which part of a run is compared."""
+
+    whole: bool
+    window_s: float = 0.0
+
+    def over(self, align: Callable[[float, float], Alignment], stop_s: float) -> Alignment:
+        """What ``align(from_s, to_s)`` says of the run."""
+        return align(0.0, stop_s) if self.whole else over_windows(align, 0.0, stop_s, self.window_s, _MOST_WINDOWS)
+
+
+def looked_at(*contents: Content) -> Looked:
+    """The whole of up to two minutes, of slow streams and of RR intervals; otherwise windows spread over the run."""
+    slow = all(c.stream.spec.rate_hz is None or c.stream.spec.rate_hz <= _SLOW_HZ for c in contents)
+    whole = slow or min(c.stop_s for c in contents) < WINDOWS_FROM_S or any(c.kind == "rr" for c in contents)
+    stop_s = min(c.stop_s for c in contents)
+    return Looked(whole, 0.0 if whole else stop_s / round(stop_s / _WINDOW_S))
+
+
 def shares_content(a: Content, b: Content) -> bool:
     """Both show heart beats as moments, or both breathe; RR intervals need a stream with beats to go with."""
     if a.kind in _HEART and b.kind in _HEART:
@@ -177,7 +203,12 @@ def _rendered_lag_ms(a: Content, b: Content, world: World) -> float:
             return 0.0
         lag_ms = align_beats(_true_beats(other, world), rendered(other, world).beats_s).lag_ms
         return lag_ms if b is other else -lag_ms
-    found = align_pair(rendered(a, world), rendered(b, world), 0.0, a.stop_s)
+    if (a.kind, b.kind) == ("ecg", "ppg"):
+        found = align_pulses(_true_beats(a, world), rendered(b, world).trace)
+    elif (a.kind, b.kind) == ("ppg", "ecg"):
+        found = _turned(align_pulses(_true_beats(b, world), rendered(a, world).trace))
+    else:
+        found = align_pair(rendered(a, world), rendered(b, world), 0.0, a.stop_s)
     return found.lag_ms if found.refused is None else _pulse_ms(b.kind) - _pulse_ms(a.kind)
 
 
@@ -188,8 +219,13 @@ def _true_beats(content: Content, world: World) -> FloatArray:
 
 def rendered(content: Content, world: World) -> Content:
     """The content as its simulator rendered it, without noise, for the stamps that it has."""
+    known = world.kept.get(content.stream.key)
+    if isinstance(known, Content):
+        return known
     spec = content.stream.spec
     signal = world.signal(content.stream.role, spec)
     since_s = float(world.seconds(np.array(content.origin_ns)))
     values = signal.render(0, content.times_s + since_s)
-    return Content(content.stream, content.times_s, values, content.stop_s, content.origin_ns, content.usable)
+    made = Content(content.stream, content.times_s, values, content.stop_s, content.origin_ns, content.usable)
+    world.kept[content.stream.key] = made
+    return made

@@ -275,3 +275,74 @@ def test_the_check_is_found_by_its_name_with_underscores():
     assert "content_sync" in check_names()
     assert not any("-" in name for name in check_names())
     assert load_check("content_sync").NAME == load_check("content-sync").NAME == "content_sync"
+
+
+EDA = RIG.replace(
+    "        - {name: skin,",
+    "        - {name: eda, stream: eda, kind: eda, unit: uS, rate_hz: 8, lsb: 0.001, low: 0, high: 100}\n"
+    "        - {name: skin,",
+)
+
+
+@pytest.mark.parametrize("seed", [0, 3, 7])
+@pytest.mark.parametrize("subject", [{"script": "calm"}, {"heart_rate_bpm": 60}], ids=["calm", "60"])
+def test_a_heart_in_step_with_the_straps_reports_is_no_late_strap(seed, subject):
+    verdicts = check(recorded(replace(HEARTS, seed=seed, subject=subject)), LIMITS())
+    assert not failing(verdicts)
+    unsure = [v for v in verdicts if v.outcome is Outcome.INCONCLUSIVE]
+    assert all("strap/rr" in v.subject and "in step with the reports" in v.reason for v in unsure)
+
+
+@pytest.mark.parametrize("seed", [2, 4])
+def test_intervals_that_were_cut_on_their_way_are_refused(seed):
+    rig = replace(damaged(HEARTS, "strap", {"fault": "truncate", "probability_percent": 50}), seed=seed)
+    verdicts = check(recorded(rig), LIMITS())
+    assert not failing(verdicts)
+    assert lags(verdicts)["strap/rr~wrist/ppg"].outcome is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("level", [None, 0.02, 0.0375])
+def test_a_skin_that_hardly_moves_is_named_and_not_judged(level):
+    motion = {"fault": "motion", "stream": "eda"} | ({} if level is None else {"level": level})
+    rig = damaged(replace(parse_rig(EDA), seed=1), "wrist", *([] if level is None else [motion]))
+    verdicts = check(recorded(rig), LIMITS())
+    assert {v.outcome for v in verdicts} == {Outcome.PASS}
+    assert any(v.subject == "wrist/eda" for v in verdicts) or "wrist/eda" in verdicts[-1].reason
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_small_step_of_the_clock_is_no_drift(seed):
+    rig = replace(damaged(HEARTS, "wrist", {"fault": "clock_step", "seconds": 0.025}), seed=seed)
+    verdicts = check(recorded(rig), LIMITS())
+    assert not [v for v in failing(verdicts) if v.measure == "content drift"]
+
+
+@pytest.mark.parametrize("role", ["chest", "wrist"])
+@pytest.mark.parametrize(("ms", "start_s"), [(250, 10), (250, 12.5), (60, 10), (1000, 15)])
+def test_a_lag_in_a_part_of_the_run_is_not_passed(role, ms, start_s):
+    lag = {"fault": "lag", "ms": ms, "start_s": start_s, "stop_s": start_s + 10}
+    verdicts = lags(check(recorded(damaged(HEARTS, role, lag)), LIMITS()))
+    own = verdicts[f"{role}/{'ecg' if role == 'chest' else 'ppg'}"]
+    assert own.outcome is not Outcome.PASS
+    assert any(word in own.reason for word in ("from ", "ambiguous", "straddles"))
+    if ms >= 250:
+        assert verdicts["chest/ecg~wrist/ppg"].outcome is not Outcome.PASS
+
+
+def test_the_part_that_lags_is_named_with_its_seconds():
+    rig = damaged(HEARTS, "chest", {"fault": "lag", "start_s": 10, "stop_s": 20})
+    chest = lags(check(recorded(rig), LIMITS()))["chest/ecg"]
+    assert chest.outcome is Outcome.FAIL
+    assert "from 10 s to 20 s it is 250 ms late" in chest.reason
+
+
+def test_a_run_of_nothing_but_what_stands_still_is_not_green():
+    rig = parse_rig(BELTS)
+    still = replace(rig.sensors["thorax"], settings={
+        **rig.sensors["thorax"].settings,
+        "columns": [{"name": "skin", "stream": "temperature", "kind": "temperature", "unit": "degC", "rate_hz": 4,
+                     "lsb": 0.01, "low": 0, "high": 60}],
+    })  # fmt: skip
+    (verdict,) = check(recorded(replace(rig, sensors={"thorax": still})), LIMITS())
+    assert verdict.outcome is Outcome.NOT_RUN
+    assert "thorax/temperature" in verdict.reason

@@ -64,3 +64,28 @@ def test_a_tenth_of_strays_hardly_moves_a_location():
     centre, half = location(values)
     assert abs(centre - 5) < 0.5
     assert half < 0.5
+
+
+def test_a_window_that_lags_is_named_as_a_part():
+    found = over_windows(lambda a, b: an_alignment(250.0 if 95 < a < 125 else 3.0), 0.0, 300.0)
+    (part,) = found.parts
+    assert (part.start_s, part.stop_s, part.lag_ms) == pytest.approx((120, 150, 250))
+    assert found.lag_ms == pytest.approx(3, abs=0.1)
+
+
+def test_a_lag_that_jumps_has_no_drift():
+    found = over_windows(lambda a, b: an_alignment(25.0 if a > 140 else 0.0), 0.0, 300.0)
+    assert np.isinf(found.drift_high_ppm)
+
+
+def test_a_long_record_is_looked_at_from_end_to_end():
+    asked = []
+
+    def align(start_s: float, stop_s: float) -> Alignment:
+        asked.append((start_s, stop_s))
+        return an_alignment(1.0)
+
+    over_windows(align, 0.0, 3600.0, 20.0, most=6)
+    assert len(asked) == 6
+    assert asked[0] == pytest.approx((0, 20))
+    assert asked[-1] == pytest.approx((3580, 3600))

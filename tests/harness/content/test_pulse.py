@@ -123,3 +123,11 @@ def test_a_drift_within_one_window_lies_in_its_interval(person, trace):
     found = align_pulses(beats_s, trace(someone, "ppg", 100.0, 5, 60, 0.1, ppm=400))
     assert found.drift_low_ppm <= 400 <= found.drift_high_ppm
     assert found.drift_high_ppm - found.drift_low_ppm < 300
+
+
+def test_beats_that_agree_in_a_part_of_the_record_only_are_refused_and_the_rest_is_named(person):
+    beats_s = person(9).beats(0, 40)
+    pulses_s = np.sort(beats_s + np.where((beats_s > 15) & (beats_s < 26), 0.5, 0.25))
+    said = align_beats(beats_s, pulses_s).refused
+    assert "does the lag change" in said
+    assert align_beats(beats_s, beats_s + 0.25).refused is None
