@@ -159,7 +159,9 @@ def _poor(content: Content, limits: LIMITS) -> Verdict:
 def _against_truth(content: Content, prospect: Prospect, limits: LIMITS) -> _Finding:
     stream = content.stream
     limit = limits.max_truth_ms + prospect.batch_ms
-    found = prospect.looked.over(lambda start_s, stop_s: align_truth(content, prospect, start_s, stop_s), content.stop_s)
+    found = prospect.looked.over(
+        lambda start_s, stop_s: align_truth(content, prospect, start_s, stop_s), content.stop_s
+    )
     words = "{lag} against what the simulator rendered" + (f"; {content.left_out}" if content.left_out else "")
     excess = _beyond(found, Expected(prospect.floor_ms))
     finding = _Finding(stream.key, (stream.role,), limit, excess, words, True, cure=_cure(content))

@@ -16,6 +16,7 @@ from scipy import fft, special
 
 from drivers.types import FloatArray, IntArray
 from harness.content.alignment import CLEAR, Alignment, Part, refuse
+from harness.content.trace import Mask
 
 _STRETCHES = 24
 _STEPS = 3
@@ -33,7 +34,7 @@ _STRAY, _EVEN_S = 5.0, 1e-3
 """Standard errors, and seconds, that a stretch may lie off the line of lag and drift."""
 _PART_S, _BLOCK_S, _APART_S = 5.0, 2.5, 5e-3
 """Parts that lag otherwise are so long, are looked for in blocks of such a length, and are so far off."""
-_PLAIN = 2.0
+_PLAIN = 1.6
 """Peak to side lobe of a part: it is short, and may fit a beat away from where it belongs."""
 _UNLIKE, _ODD = 0.25, 4.0
 """Left unexplained of a block where it does not fit: of its own, and times what is usual."""
@@ -195,7 +196,7 @@ class _Fit:
         The wider of two errors: that of white noise, and that seen when each stretch in turn is left out (the
         jackknife, which asks more of a stretch that says much; Bell and McCaffrey 2002, Survey Methodology 28:169).
         """
-        lag, both, drift = self.about.sum(axis=1).tolist()
+        lag, both, _ = self.about.sum(axis=1).tolist()
         centre_s = both / lag
         own = self.about[2] - 2 * centre_s * self.about[1] + centre_s**2 * self.about[0]
         tilt = float(own.sum())
@@ -212,8 +213,9 @@ class _Fit:
         (lag, both, drift), (late, grown) = self.about.sum(axis=1)[:, None] - self.about, self.pulls
         power = lag * drift - both**2
         with np.errstate(divide="ignore", invalid="ignore"):
-            moved = (drift * late - both * grown) / power, (lag * grown - both * late) / power
-        return tuple(np.where((power > 1e-9 * lag * drift) & np.isfinite(m), -m, np.inf) for m in moved)
+            late, grown = (both * grown - drift * late) / power, (both * late - lag * grown) / power
+        known = (power > 1e-9 * lag * drift) & np.isfinite(late) & np.isfinite(grown)
+        return np.where(known, late, np.inf), np.where(known, grown, np.inf)
 
     def strays(self) -> tuple[FloatArray, FloatArray]:
         """(b,) each: by how much each stretch lags beyond the line, s, and the standard error in white noise."""
@@ -229,21 +231,30 @@ class _Fit:
         rough = float(np.median(np.abs(np.diff(off_s / error_s)))) / 0.954
         return not bool((np.abs(off_s) > np.maximum(_STRAY * max(rough, 1.0) * error_s, _EVEN_S)).any())
 
-
     def odd_spans(self) -> list[tuple[float, float]]:
         """(from, to) s, by the samples' stamps, of parts that do not fit the lag of the whole, or lie off it."""
-        width_s = float(self.edges_s[-1] - self.edges_s[0]) / len(self.about[0])
-        firsts = np.arange(0, len(self.about[0]), max(round(_BLOCK_S / width_s), 1))
+        count = len(self.about[0])
+        width_s = float(self.edges_s[-1] - self.edges_s[0]) / count
+        firsts = np.arange(0, count, max(round(_BLOCK_S / width_s), 1))
         known, pull = (np.add.reduceat(row, firsts) for row in (self.about[0], self.pulls[0]))
-        rest, energy = np.add.reduceat(self.energies, firsts, axis=1)
         known = np.maximum(known, 1e-30)
-        share = rest / np.maximum(energy, 1e-300)
-        odd = np.abs(pull / known) > np.maximum(_STRAY / np.sqrt(known), _APART_S)
-        odd |= share > max(_ODD * float(np.median(share)), _UNLIKE)
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], odd, [0]])))
-        bounds_s = np.append(self.edges_s[:-1][firsts], self.edges_s[-1])
-        spans = [(float(bounds_s[a]), float(bounds_s[b])) for a, b in edges.reshape(-1, 2).tolist()]
+        strays = np.abs(pull / known) > np.maximum(_STRAY / np.sqrt(known), _APART_S)
+        unlike = _unlike(self.energies)
+        odd = strays | _unlike(np.add.reduceat(self.energies, firsts, axis=1))
+        bounds, spans = np.append(firsts, count), []
+        for first, last in np.flatnonzero(np.diff(np.concatenate([[0], odd, [0]]))).reshape(-1, 2).tolist():
+            low, high = int(bounds[first]), int(bounds[last])
+            inside = low + np.flatnonzero(unlike[low:high])
+            if len(inside):  # a block holds stretches that fit, too
+                low, high = int(inside[0]), int(inside[-1]) + 1
+            spans.append((float(self.edges_s[low]), float(self.edges_s[high])))
         return [span for span in spans if span[1] - span[0] >= _PART_S - width_s / 2]
+
+
+def _unlike(energies: FloatArray) -> Mask:
+    """(b,) of energies (2, b): more is left unexplained than usual, and much of what there is."""
+    share = energies[0] / np.maximum(energies[1], 1e-300)
+    return np.asarray(share > max(_ODD * float(np.median(share)), _UNLIKE))
 
 
 def _worth(shares: FloatArray) -> float:

@@ -39,8 +39,9 @@ def test_intervals_hold_the_lag_as_often_as_they_say(person, rendered):
 
 
 def test_affect_tells_when_feelings_change_and_not_at_rest(person, rendered):
-    moods = [[0, -0.5, 0], [11, 0.8, -0.6], [19, -0.2, 0.4], [27, 0.7, -0.5], [35, -0.6, 0.3], [46, 0.8, 0.5], [58, 0, 0]]
-    changing = person(1, script=[point for at_s, *mood in moods for point in ([at_s, *mood], [at_s + 5, *mood])])
+    begins_s, moods = (0, 11, 19, 27, 35, 46, 58), (-0.5, 0.8, -0.2, 0.7, -0.6, 0.8, 0.0)
+    script = [[at_s + held_s, mood, -mood / 2] for at_s, mood in zip(begins_s, moods, strict=True) for held_s in (0, 5)]
+    changing = person(1, script=script)
     assert against(changing, rendered, "affect", 10.0, 60, 0.5).lag_ms == pytest.approx(500, abs=60)
     assert against(person(1), rendered, "affect", 10.0, 60, 0.5).refused
 
@@ -98,7 +99,9 @@ def swaying(values, seed, rate_hz, tau_s, share):
     return values + share * np.ptp(values, axis=0) * noise
 
 
-@pytest.mark.parametrize(("kind", "rate_hz", "seconds"), [("ppg", 64.0, 20), ("respiration", 25.0, 40), ("eda", 8.0, 90)])
+@pytest.mark.parametrize(
+    ("kind", "rate_hz", "seconds"), [("ppg", 64.0, 20), ("respiration", 25.0, 40), ("eda", 8.0, 90)]
+)
 @pytest.mark.parametrize("tau_s", [0.02, 0.3, 2.0])
 @pytest.mark.parametrize("ppm", [0.0, 300.0])
 def test_intervals_hold_under_noise_that_hangs_together(person, rendered, kind, rate_hz, seconds, tau_s, ppm):
@@ -108,9 +111,9 @@ def test_intervals_hold_under_noise_that_hangs_together(person, rendered, kind, 
         clean = without_noise({}, kind)
         clean.pop("signal")
         truth, truth_s = rendered(person(seed), kind, 100.0, 3, seconds + 8, **clean)
-        away_s = times_s - (times_s[0] + times_s[-1]) / 2
+        stamps_s = times_s + 0.05 + ppm * 1e-6 * (times_s - (times_s[0] + times_s[-1]) / 2)
         received = swaying(values, seed, rate_hz, tau_s, 0.03)
-        found = align_template(received, times_s + 0.05 + ppm * 1e-6 * away_s, Template(float(truth_s[0]), 100.0, truth))
+        found = align_template(received, stamps_s, Template(float(truth_s[0]), 100.0, truth))
         if found.refused is None:
             stated += 1
             slack_ms = ppm * 1e-3 * seconds / 8  # it is the lag where most moves, and not that of the middle
