@@ -100,10 +100,10 @@ def _searched(
         steps += finder.update(device_ns[part], arrival_ns[part], given[part])
         if len(steps) >= _MOST_STEPS:
             break
-    return _that_stay(steps + finder.close(), smallest_ms * 1e6)[:_MOST_STEPS], finder
+    return lasting(steps + finder.close(), smallest_ms)[:_MOST_STEPS], finder
 
 
-def _that_stay(steps: list[Step], smallest_ns: float) -> list[Step]:
+def lasting(steps: list[Step], smallest_ms: float = 50.0) -> list[Step]:
     """Those that are not undone within moments: rows that lost the same digits are damage, no clock that was set."""
     kept: list[Step] = []
     at = 0
@@ -113,7 +113,7 @@ def _that_stay(steps: list[Step], smallest_ns: float) -> list[Step]:
             left += step.size_ns
             if step.at_ns - steps[at].at_ns > _UNDONE_NS or step.index - steps[at].index > _UNDONE_ROWS:
                 break
-            undone = count if count > 1 and abs(left) < smallest_ns else undone
+            undone = count if count > 1 and abs(left) < smallest_ms * 1e6 else undone
         kept += [] if undone else [steps[at]]
         at += max(undone, 1)
     return kept
@@ -133,7 +133,8 @@ class _Found:
 
 
 class StepFinder:
-    """find_steps() for a stream that comes in pieces, in bounded memory: how it is cut changes no answer.
+    """find_steps() for a stream that comes in pieces, in bounded memory: how it is cut changes no answer. What it tells
+    is certain at once, and may still be undone by the next samples: lasting() takes that out.
 
     ``smallest_ms``: smallest step looked for.
     """

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.clock_steps import Step, StepFinder, find_steps, smallest_visible_ms
+from drivers.clock_steps import Step, StepFinder, find_steps, lasting, smallest_visible_ms
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from arrivals import MODELS, MS, SECOND, Arrivals, clock, stalled, stepped
@@ -223,7 +223,7 @@ def test_pieces_of_any_cut_give_the_same_steps(data: st.DataObject) -> None:
     for start, stop in zip([0, *cuts], [*cuts, n], strict=True):
         part = slice(start, stop)
         got += finder.update(run.device_ns[part], run.arrival_ns[part], segment[part])
-    assert got + finder.close() == find_steps(run.device_ns, run.arrival_ns, segment)
+    assert lasting(got + finder.close()) == find_steps(run.device_ns, run.arrival_ns, segment)
 
 
 def test_a_step_is_handed_out_soon_after_it_was_found() -> None:
@@ -256,3 +256,36 @@ def test_a_single_wrong_stamp_is_no_step(wrong_ms: float) -> None:
             device = run.device_ns.copy()
             device[at * packet : (at + 1) * packet] += int(wrong_ms * MS)
             assert steps_of(replace(run, device_ns=device)) == []
+
+
+# --- undone -----------------------------------------------------------------------------------
+
+
+def in_segments(run: Arrivals, *cuts: int) -> Arrivals:
+    """The codec began a new segment at these samples."""
+    number = np.arange(len(run.device_ns))
+    return replace(run, segment=sum((number >= cut).astype(np.int64) for cut in cuts))
+
+
+@pytest.mark.parametrize("name", ["gauss1", "exp5", "text"])
+@pytest.mark.parametrize("back_ms", [-10_000, 300, -60])
+def test_what_two_samples_further_is_undone_is_no_step(name: str, back_ms: int) -> None:
+    """Two rows in a row that lost the same digits of their times."""
+    run = carried(name, 1)
+    device = run.device_ns.copy()
+    device[3000:3002] += int(back_ms * MS)
+    assert steps_of(in_segments(replace(run, device_ns=device), 3000, 3002)) == []
+
+
+def test_damage_beside_a_step_does_not_hide_it() -> None:
+    run = carried("exp5", 2)
+    device = run.device_ns.copy()
+    device[3000:3002] -= int(10_000 * MS)
+    device[3002:] += int(500 * MS)
+    steps = steps_of(in_segments(replace(run, device_ns=device), 3000, 3002))
+    assert sum(step.size_ns for step in steps) == pytest.approx(500 * MS, abs=12 * MS)
+
+
+def test_a_step_that_is_taken_back_after_a_while_is_two() -> None:
+    run = jumped(carried("exp5", 3), (20.0, 400), (24.0, -400))
+    assert [round(step.size_ns / MS / 100) for step in steps_of(run)] == [4, -4]

@@ -11,7 +11,8 @@ from harness.run import run_rig
 from harness.verdict import Outcome
 
 CHECKS = {"age": {}, "sync": {}, "rate": {}}
-DEMO = replace(read_rig(Path(__file__).parents[2] / "rigs" / "demo.rig.yaml"), path="", text="", limits=CHECKS)
+SHIPPED = read_rig(Path(__file__).parents[2] / "rigs" / "demo.rig.yaml")
+DEMO = replace(SHIPPED, path="", text="", limits=CHECKS, window=replace(SHIPPED.window, hop_ms=5000.0))
 
 
 def bad_of(seed, role="", fault=None, **changes):
@@ -71,3 +72,64 @@ def test_when_all_devices_run_off_alike_it_is_the_host():
     bad = bad_of(7, sensors=sensors)
     assert bad["sync", "rig", "clocks"].outcome is Outcome.FAIL
     assert "it is the host's that is wrong" in bad["sync", "rig", "clocks"].reason
+
+
+def of_clocks(ppms, seed=7):
+    """The verdict on the rig's clocks, with these errors of the crystals; the other sensors are left out."""
+    sensors = {}
+    for role, ppm in ppms.items():
+        entry = DEMO.sensors[role]
+        sensors[role] = replace(entry, simulate={**entry.simulate, "clock": {"ppm": ppm}})
+    rig = replace(DEMO, sensors=sensors, limits={"sync": {}}, seed=seed)
+    (verdict,) = [v for v in run_rig(rig, Mode.VIRTUAL).verdicts if v.measure == "clocks"]
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("ppms", "outcome", "words"),
+    [
+        ({"chest": 12, "wrist": 500, "mood": 5}, Outcome.PASS, "the clock of wrist/ppg is the odd one out"),
+        ({"chest": -500, "wrist": -20, "mood": 5}, Outcome.PASS, "the clock of chest/ecg is the odd one out"),
+        ({"chest": 500, "wrist": 480, "mood": 510}, Outcome.FAIL, "it is the host's that is wrong"),
+        ({"chest": 500}, Outcome.INCONCLUSIVE, "with only these two it cannot be told which one is wrong"),
+        ({"chest": 500, "wrist": -500}, Outcome.INCONCLUSIVE, "no majority says which of them are wrong"),
+    ],
+)
+def test_whose_clock_it_is_follows_from_all_of_them(ppms, outcome, words):
+    verdict = of_clocks(ppms)
+    assert verdict.outcome is outcome, verdict.reason
+    assert words in verdict.reason
+
+
+@pytest.mark.parametrize("seed", [1, 5, 8, 10])
+@pytest.mark.parametrize("role", ["chest", "wrist", "mood"])
+def test_jitter_blames_no_clock(role, seed):
+    """Of 160 ms: age growth and clock drift fail nowhere, and the clock is not the odd one out."""
+    entry = DEMO.sensors[role]
+    damaged = replace(entry, simulate={**entry.simulate, "faults": [{"fault": "jitter", "mean_ms": 160}]})
+    rig = replace(DEMO, seed=seed, sensors={**DEMO.sensors, role: damaged})
+    verdicts = run_rig(rig, Mode.VIRTUAL).verdicts
+    failed = {(v.check, v.measure) for v in verdicts if v.outcome is Outcome.FAIL}
+    assert failed <= {("sync", "misalignment"), ("age", "longest stall")}, failed
+    (clocks,) = [v for v in verdicts if v.measure == "clocks"]
+    assert clocks.outcome is Outcome.PASS
+    assert "odd one out" not in clocks.reason
+
+
+HEAVY = [
+    ("wrist", {"fault": "dropout", "mean_lost_percent": 50}),
+    ("mood", {"fault": "dropout", "mean_lost_percent": 50}),
+    ("wrist", {"fault": "reorder", "probability_percent": 50}),
+    ("mood", {"fault": "reorder", "probability_percent": 50}),
+    ("wrist", {"fault": "truncate", "probability_percent": 50}),
+    ("mood", {"fault": "truncate", "probability_percent": 50}),
+    ("wrist", {"fault": "garbage", "per_min": 240}),
+    ("mood", {"fault": "garbage", "per_min": 240}),
+    ("wrist", {"fault": "clock_step", "seconds": 0.025}),
+]
+
+
+@pytest.mark.parametrize("seed", [2, 6])
+@pytest.mark.parametrize(("role", "fault"), HEAVY, ids=[f"{role}-{fault['fault']}" for role, fault in HEAVY])
+def test_damage_is_no_rate_no_clock_and_no_age(role, fault, seed):
+    assert [v.reason for v in bad_of(seed, role, fault).values() if v.outcome is Outcome.FAIL] == []

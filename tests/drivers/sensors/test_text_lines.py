@@ -125,6 +125,20 @@ def test_a_clock_of_32_bits_goes_on_through_its_wrap() -> None:
         assert np.diff(samples.index).tolist() == [1] * 39
 
 
+@pytest.mark.parametrize("cut", [0, 51, 52, 53])
+def test_damaged_times_do_not_add_up_to_a_turn_of_the_clock(cut: int) -> None:
+    """Two lines that ran into one another, twice: both times are a third of the 32 bits ahead."""
+    wrong = {50: 1_500_000_000, 51: 3_000_000_000}
+    times = [wrong.get(k, 1000 + 4 * k) for k in range(100)]
+    host = Host(Settings(columns=[ECG], time_column="t"))
+    chunks = [b"0.5\n", *(f"{t},1.0\n".encode() for t in times)]
+    at_ns = np.arange(len(chunks)) * PERIOD
+    parts = [slice(0, cut), slice(cut, None)] if cut else [slice(None)]
+    events = [e for part in parts for e in host.feed(Batch.of(chunks[part], at_ns[part]))]
+    last = [e for e in events if isinstance(e, Samples)][-1]
+    assert last.device_ns[-1] == (1000 + 4 * 99) * 1_000_000
+
+
 def test_a_clock_that_falls_back_begins_a_segment() -> None:
     times = [*range(100_000, 100_400, 4), *range(0, 200, 4)]
     events = feed(Host(Settings(columns=[ECG], time_column="t")), *(f"{t},1.0" for t in times))

@@ -238,3 +238,12 @@ def test_what_looks_old_where_nothing_counts_may_have_been_lost(a_recording, a_s
     age = of(found_in(a_recording, stream, stop_ns=150 * S), "age")
     assert age.outcome is Outcome.INCONCLUSIVE
     assert "lost" in age.reason
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("given", [{}, {"rate_hz": 64.0, "timed": True}, {"rate_hz": 4.0}])
+def test_a_link_that_is_busy_for_moments_makes_no_delay_that_grows(a_recording, a_stream, given, seed):
+    """After a calm beginning, delays up to 320 ms that are drawn anew four times a second."""
+    delays = np.random.default_rng(seed).uniform(0, 0.32, 130)
+    stream = late_by(a_stream(**given), lambda t: np.where(t < 3, 0.0, delays[(t * 4).astype(int)]))
+    assert of(found_in(a_recording, stream), "age growth").outcome is not Outcome.FAIL

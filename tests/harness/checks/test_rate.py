@@ -125,3 +125,53 @@ def test_a_silence_in_the_middle_does_not_lower_the_rate_and_is_told(a_recording
     assert verdict.value == pytest.approx(250.0, rel=1e-4)
     assert "silent from 10.0 to 16.0 s" in verdict.reason
     assert "did not come back" not in verdict.reason
+
+
+# --- losses, swaps and damage -----------------------------------------------------------------
+
+
+def stamped(a_stream, rate_hz, taken_hz=None, seed=3, lost=0.5):
+    """A board that prints milliseconds and no number; half of its lines are lost at random."""
+    keep = np.random.default_rng(seed).random(int(30 * (taken_hz or rate_hz))) > lost
+    stream = a_stream(rate_hz=taken_hz or rate_hz, timed=True, counted=False, keep=keep)
+    in_ms = stream.device_ns // 1_000_000 * 1_000_000
+    return replace(stream, device_ns=in_ms, spec=replace(stream.spec, rate_hz=rate_hz))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("rate_hz", [64.0, 8.0, 4.0])
+def test_losing_every_other_line_is_no_lower_rate(a_recording, a_stream, rate_hz, seed):
+    recording = a_recording([stamped(a_stream, rate_hz, seed=seed)])
+    verdict = rate_of(recording)
+    assert verdict.outcome is Outcome.PASS, verdict.reason
+    assert verdict.value == pytest.approx(rate_hz, rel=2e-3)
+    assert all(v.outcome is not Outcome.FAIL for v in check(recording, LIMITS()))
+
+
+@pytest.mark.parametrize("taken_hz", [32.0, 50.0, 62.5, 66.0, 128.0])
+def test_a_wrong_rate_is_found_behind_heavy_loss(a_recording, a_stream, taken_hz):
+    verdict = rate_of(a_recording([stamped(a_stream, 64.0, taken_hz)]))
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.value == pytest.approx(taken_hz, rel=2e-3)
+
+
+@pytest.mark.parametrize("rate_hz", [64.0, 10.0])
+def test_samples_that_change_places_are_no_other_rate(a_recording, a_stream, rate_hz):
+    stream = a_stream(rate_hz=rate_hz, timed=True, counted=False)
+    order = np.arange(len(stream.index))
+    swaps = order[:-1:3]
+    order[swaps], order[swaps + 1] = order[swaps + 1], order[swaps].copy()
+    swapped = replace(stream, index=stream.index[order], device_ns=stream.device_ns[order])
+    verdict = rate_of(a_recording([swapped]))
+    assert verdict.value == pytest.approx(rate_hz, rel=1e-3)
+    assert all(v.outcome is not Outcome.FAIL for v in check(a_recording([swapped]), LIMITS()))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_few_wrong_stamps_among_few_samples_are_no_wandering_rate(a_recording, a_stream, seed):
+    stream = stamped(a_stream, 8.0, seed=seed)
+    draws = np.random.default_rng(seed + 100)
+    wrong = draws.random(len(stream.device_ns)) < 0.03
+    device = stream.device_ns + np.where(wrong, draws.integers(-40, 41, len(wrong)) * 1_000_000, 0)
+    verdicts = check(a_recording([replace(stream, device_ns=device)]), LIMITS())
+    assert all(v.outcome is not Outcome.FAIL for v in verdicts), [v.reason for v in verdicts]

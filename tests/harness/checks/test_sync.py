@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from drivers.types import LinkDown, LinkUp
+from drivers.timebase import OnlineTimebase
+from drivers.types import LinkDown, LinkUp, Samples
 from harness.checks.sync import LIMITS, check
 from harness.verdict import Outcome
 
@@ -245,3 +246,141 @@ def test_a_sample_with_a_damaged_number_does_not_bend_the_clock(a_recording, a_s
     found = verdicts_of(a_recording, replace(stream, index=index))
     assert found["chest/ecg", "clock drift"].outcome is Outcome.PASS
     assert found["chest/ecg", "clock drift"].value == pytest.approx(20, abs=5)
+
+
+# --- damage, jitter and small jumps -----------------------------------------------------------
+
+
+def test_two_rows_that_lost_the_same_digits_are_no_clock_that_jumped(a_recording, a_stream):
+    stream = noisy(a_stream(rate_hz=64.0, timed=True), ppm=20)
+    device, segment = stream.device_ns.copy(), stream.segment.copy()
+    device[900:902] -= 10 * S
+    segment[900:], segment[902:] = 1, 2
+    found = verdicts_of(a_recording, replace(stream, device_ns=device, segment=segment))
+    assert found["chest/ecg", "clock step"].outcome is Outcome.PASS
+
+
+def held(stream, most_ms, seed, calm_s=3.0, hold_s=0.25):
+    """After a calm beginning the link holds everything back, by delays that it draws anew each ``hold_s``."""
+    since = (stream.arrival_ns - stream.arrival_ns[0]) / 1e9
+    delays = np.random.default_rng(seed).uniform(0, most_ms, int(since[-1] / hold_s) + 1)
+    late = np.where(since < calm_s, 0.0, delays[(since / hold_s).astype(int)])
+    arrival = stream.arrival_ns + np.rint(late * MS).astype(np.int64)
+    return replace(stream, arrival_ns=np.maximum.accumulate(arrival))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("rate_hz", [250.0, 64.0, 10.0])
+def test_a_link_that_is_busy_for_moments_is_no_clock_that_drifts_or_wanders(a_recording, a_stream, rate_hz, seed):
+    found = verdicts_of(a_recording, held(noisy(a_stream(rate_hz=rate_hz)), 320.0, seed))
+    for measure in ("clock drift", "clock wander"):
+        assert found["chest/ecg", measure].outcome is Outcome.INCONCLUSIVE
+    drift = found["chest/ecg", "clock drift"]
+    assert drift.low <= 0 <= drift.high
+
+
+@pytest.mark.parametrize("size_ms", [25.0, -30.0])
+@pytest.mark.parametrize("at_s", [8.0, 15.0, 24.0])
+def test_a_jump_below_the_limit_is_no_wander(a_recording, a_stream, size_ms, at_s):
+    stream = noisy(a_stream(rate_hz=64.0, timed=True), ppm=20)
+    since = stream.arrival_ns - stream.arrival_ns[0]
+    jumped = replace(stream, device_ns=stream.device_ns + np.where(since >= at_s * S, round(size_ms * MS), 0))
+    verdict = verdicts_of(a_recording, jumped)["chest/ecg", "clock wander"]
+    assert verdict.outcome is Outcome.PASS, verdict.reason
+    assert f"one jump of {size_ms:+.0f} ms" in verdict.reason
+
+
+def behind_events(stream, event_ms, seed=2):
+    """Samples wait for the link's next event."""
+    phase = np.random.default_rng(seed).uniform(0, event_ms) * MS
+    events = np.ceil((stream.arrival_ns + phase) / (event_ms * MS)) * event_ms * MS - phase
+    return replace(stream, arrival_ns=np.rint(events).astype(np.int64))
+
+
+def test_a_wander_that_cannot_be_told_says_what_is_excluded(a_recording, a_stream):
+    stream = behind_events(a_stream(rate_hz=25.0, seconds=20.0), 30.0)
+    verdict = verdicts_of(a_recording, stream)["chest/ecg", "clock wander"]
+    assert verdict.outcome is Outcome.PASS
+    assert verdict.high > LIMITS().max_wander_ppm_per_min
+    assert "excluded is that it left it by 50 ms in this run, and that its drift changes by more than" in verdict.reason
+
+
+# --- stamps as they are given during a run ----------------------------------------------------
+
+
+def symmetric(stream, seed=8):
+    """The host stamps with a normal error of 8 ms; order is kept by sorting, which favours neither side."""
+    error = np.random.default_rng(seed).normal(0, 8e6, len(stream.arrival_ns)).astype(np.int64)
+    return replace(stream, arrival_ns=np.sort(stream.arrival_ns + error))
+
+
+def exponential(stream, seed=8):
+    late = np.random.default_rng(seed).exponential(5e6, len(stream.arrival_ns)).astype(np.int64)
+    return replace(stream, arrival_ns=np.maximum.accumulate(stream.arrival_ns + late))
+
+
+LINKS = {
+    "symmetric": symmetric,
+    "exponential": exponential,
+    "ble": lambda stream: behind_events(stream, 30.0),
+    "usb": lambda stream: behind_events(stream, 16.0),
+}
+
+
+def stamped(stream):
+    """With the stamps that OnlineTimebase gives."""
+    timebase, times = OnlineTimebase(stream.spec.rate_hz), []
+    for part in np.array_split(np.arange(len(stream.index)), 100):
+        if len(part):
+            device = stream.device_ns[part]
+            values, index, arrival = stream.values[part], stream.index[part], stream.arrival_ns[part]
+            times.append(timebase.update(Samples(stream.spec.name, values, index, arrival, device, 0)))
+    return replace(stream, time_ns=np.concatenate(times))
+
+
+def paired(a_recording, a_stream, link, change=None, after=None):
+    """A steady sensor beside one on this link; ``change`` before its stamps are given, ``after`` once they are."""
+    wrist = LINKS[link](a_stream(role="wrist", name="ppg", rate_hz=64.0, timed=True, seconds=60.0))
+    wrist = stamped(change(wrist) if change else wrist)
+    wrist = after(wrist) if after else wrist
+    found = verdicts_of(a_recording, noisy(a_stream(seconds=60.0), 20), wrist)
+    return found["chest/ecg~wrist/ppg", "misalignment"]
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_stamps_that_go_by_the_earliest_arrivals_are_in_sync_with_a_line_that_does_not(a_recording, a_stream, link):
+    verdict = paired(a_recording, a_stream, link)
+    assert verdict.outcome is Outcome.PASS, verdict.reason
+    assert verdict.value < 25
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_a_delay_that_begins_midway_misaligns_the_stamps(a_recording, a_stream, link):
+    verdict = paired(a_recording, a_stream, link, change=lambda stream: late_from(stream, 30, 150))
+    assert verdict.outcome is Outcome.FAIL, verdict.reason
+    assert "the stamps of wrist are at fault" in verdict.reason
+    assert verdict.low > 100
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_stamps_that_run_away_are_misaligned(a_recording, a_stream, link):
+    def slewed(stream):
+        since = stream.time_ns - stream.time_ns[0]
+        return replace(stream, time_ns=stream.time_ns + since // 250)  # 4 ms a second
+
+    verdict = paired(a_recording, a_stream, link, after=slewed)
+    assert verdict.outcome is Outcome.FAIL, verdict.reason
+    assert "the stamps of wrist are at fault" in verdict.reason
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_clocks_that_are_hardly_known_are_blamed_for_nothing(a_recording, a_stream, seed):
+    shaken = [held(noisy(a_stream(role=role)), 320.0, seed + k) for k, role in enumerate(("chest", "wrist", "ankle"))]
+    verdict = verdicts_of(a_recording, *shaken)["rig", "clocks"]
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "no clock is known well enough" in verdict.reason
+    beside = several(a_stream, 20, -10)
+    verdict = verdicts_of(a_recording, *beside, replace(shaken[2], role="ankle"))["rig", "clocks"]
+    assert verdict.outcome is Outcome.PASS
+    assert "odd one out" not in verdict.reason
+    assert "not known well enough: ankle/ecg" in verdict.reason
