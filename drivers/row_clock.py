@@ -111,7 +111,7 @@ class RowClock:
         return device_ns, numbers % NO_WRAP
 
     def _unwrapped(self, moved: IntArray, wrap_ns: int) -> IntArray:
-        """Moves (n,) the short way round. Damaged times make long ones; those that lead back must not add up to a turn."""
+        """Moves (n,) the short way round. Damaged times make long ones; ways there and back add up to no turn."""
         moved = (moved + wrap_ns // 2) % wrap_ns - wrap_ns // 2
         for k in np.flatnonzero(np.abs(moved) > wrap_ns // 4).tolist():
             strayed = (self._strayed + int(moved[k]) + wrap_ns // 2) % wrap_ns - wrap_ns // 2

@@ -142,8 +142,10 @@ def _wander(clock: _Clock, limits: LIMITS) -> Verdict:
         outcome = Outcome.PASS
     elif departure_ms <= harmless_ms:
         outcome = Outcome.PASS
-        reason += f"; excluded is that it left it by {harmless_ms:g} ms in this run, and that its drift changes by more "
-        reason += f"than {max(high, -low):.0f} ppm a minute" if max(high, -low) < np.inf else "than can be told yet"
+        reason += f"; excluded is that it left it by {harmless_ms:g} ms in this run; "
+        most = max(high, -low)
+        reason += f"and that its drift changes by more than {most:.0f} ppm a minute" * bool(most < np.inf)
+        reason += "how fast its drift changes cannot be told yet" * bool(most == np.inf)
     else:
         outcome = Outcome.INCONCLUSIVE
         reason += ", which may be the link's delays as well: run longer"
@@ -220,10 +222,8 @@ def _pair(first: _Clock, second: _Clock, limits: LIMITS) -> Verdict:
         reason += f"; the stamps of {worse.stream.role} are at fault"
     else:
         outcome = Outcome.INCONCLUSIVE
-        reason += (
-            f"; the delays of {max(zip(stamps, (first, second), strict=True), key=lambda p: p[0].unsure_ms)[1].stream.role}"
-            " scatter too much to say more: run longer, or steady the link"
-        )
+        shaky = first if stamps[0].unsure_ms > stamps[1].unsure_ms else second
+        reason += f"; the delays of {shaky.stream.role} scatter too much to say more: run longer, or steady the link"
     low, high = max(0.0, value - unsure), value + unsure
     return Verdict(NAME, subject, outcome, reason, "misalignment", value, "ms", limit, n, low, high, 0.95)
 
