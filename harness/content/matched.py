@@ -32,6 +32,8 @@ _PACES = 4.0
 """A stretch is so many times as long as the signal takes to change by its own size."""
 _STRAY, _EVEN_S = 5.0, 1e-3
 """Standard errors, and seconds, that a stretch may lie off the line of lag and drift."""
+_JUMP, _TELLING = 4.5, 1e-2
+"""Standard errors of a jump that is one, and the share of what a jump elsewhere shows that makes it show at all."""
 _PART_S, _BLOCK_S, _APART_S = 5.0, 2.5, 5e-3
 """Parts that lag otherwise are so long, are looked for in blocks of such a length, and are so far off."""
 _PLAIN = 1.6
@@ -228,8 +230,20 @@ class _Fit:
         Noise that hangs together shows between neighbours; a jump does so between two of them only.
         """
         off_s, error_s = self.strays()
-        rough = float(np.median(np.abs(np.diff(off_s / error_s)))) / 0.954
-        return not bool((np.abs(off_s) > np.maximum(_STRAY * max(rough, 1.0) * error_s, _EVEN_S)).any())
+        rough = max(float(np.median(np.abs(np.diff(off_s / error_s)))) / 0.954, 1.0)
+        strays = np.abs(off_s) > np.maximum(_STRAY * rough * error_s, _EVEN_S)
+        return not strays.any() and self._jump(off_s / error_s, error_s) <= _JUMP * rough
+
+    def _jump(self, off: FloatArray, error_s: FloatArray) -> float:
+        """How many standard errors the largest jump between two stretches has, beside a line; off (b,) in errors."""
+        middle_s = (self.edges_s[:-1] + self.edges_s[1:]) / 2
+        line = np.stack([np.ones(len(off)), middle_s - middle_s.mean()], axis=1) / error_s[:, None]
+        steps = np.tri(len(off), len(off) - 1, -1) / error_s[:, None]
+        base, _ = np.linalg.qr(line)
+        steps = steps - base @ (base.T @ steps)
+        size = np.sqrt(np.maximum((steps * steps).sum(axis=0), 1e-300))
+        telling = size > _TELLING * size.max(initial=0.0)
+        return float(np.max(np.abs(off @ steps) / size, where=telling, initial=0.0))
 
     def odd_spans(self) -> list[tuple[float, float]]:
         """(from, to) s, by the samples' stamps, of parts that do not fit the lag of the whole, or lie off it."""

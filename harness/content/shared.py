@@ -23,7 +23,7 @@ _SECOND_NS = 1_000_000_000
 _GOOD = 0.5
 WINDOWS_FROM_S = 120.0
 """Longer runs are aligned window by window."""
-_WINDOW_S, _MOST_WINDOWS = 20.0, 6
+_WINDOW_S, _MOST_WINDOWS = 20.0, 5
 _SLOW_HZ = 32.0
 _HEART = ("ecg", "ppg", "rr")
 """In the order in which a beat shows."""

@@ -102,8 +102,8 @@ def swaying(values, seed, rate_hz, tau_s, share):
 @pytest.mark.parametrize(
     ("kind", "rate_hz", "seconds"), [("ppg", 64.0, 20), ("respiration", 25.0, 40), ("eda", 8.0, 90)]
 )
-@pytest.mark.parametrize("tau_s", [0.02, 0.3, 2.0])
-@pytest.mark.parametrize("ppm", [0.0, 300.0])
+@pytest.mark.parametrize("tau_s", [0.02, 0.5, 2.0])
+@pytest.mark.parametrize("ppm", [300.0])
 def test_intervals_hold_under_noise_that_hangs_together(person, rendered, kind, rate_hz, seconds, tau_s, ppm):
     held, drifts, stated = 0, 0, 0
     for seed in range(25):
@@ -135,7 +135,7 @@ def test_one_response_of_the_skin_does_not_tell_a_drift(person, rendered):
         assert found.refused is not None or found.drift_high_ppm - found.drift_low_ppm > 2000
 
 
-@pytest.mark.parametrize("step_ms", [8.0, 25.0])
+@pytest.mark.parametrize("step_ms", [5.0, 8.0, 25.0])
 def test_a_jump_of_the_stamps_is_no_drift(person, rendered, step_ms):
     values, times_s = rendered(person(2), "ppg", 64.0, 7, 30)
     truth, truth_s = rendered(person(2), "ppg", 250.0, 3, 38, noise_percent=0.0)
