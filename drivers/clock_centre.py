@@ -23,6 +23,8 @@ _LOW = ((0.2, 0.7, 0.3), (0.2, 0.85, 0.15), (0.15, 0.93, 0.07))
 _ROUNDS, _CLOSE = 15, 0.03
 """Reweighting ends when a step is so small a share of the standard error."""
 _FEWEST_BLOCKS = 4
+_NORMAL_95, _MANY = 1.96, 1e6
+"""Of a standard normal, and of Student's t the degrees of freedom that make it one."""
 _EXACT_NS = 0.1
 """No error is smaller: times are whole nanoseconds."""
 _TAIL = ((1200, 0.01, 2.95), (400, 0.02, 2.72), (60, 0.05, 2.25))
@@ -51,6 +53,13 @@ class Centre:
         """What it says of slope and curve."""
         error = np.maximum(np.sqrt(np.diag(self.covariance)), _EXACT_NS)
         return Bulk(np.append(self.theta[1:], 0.0)[:2], np.append(error[1:], np.inf)[:2], self.dof)
+
+    def known(self, before: Bulk) -> Centre:
+        """The same where the slope was known before besides. Order 1."""
+        covariance = self.covariance * (self.t95 / _NORMAL_95) ** 2
+        gain = covariance[:, 1] / (covariance[1, 1] + float(before.error[0]) ** 2)
+        theta = self.theta + gain * (float(before.mean[0]) - self.theta[1])
+        return Centre(self.half_s, theta, covariance - np.outer(gain, covariance[1]), _MANY)
 
     def line(self) -> ClockLine:
         """The line with its intervals."""

@@ -10,6 +10,7 @@ posterior of the line follows on a grid, alpha integrated out. There is no norma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ _SHARPEST_NS = 50.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bulk:
-    """What all delays together say about slope and curve, independently of the earliest ones: Student's t each."""
+    """What something else than the earliest arrivals, as all delays together, says of slope and curve: Student's t."""
 
     mean: FloatArray
     """(2,) in ns per half span, and per half span squared."""
@@ -72,15 +73,16 @@ class _Grid:
     alpha: float
 
 
-def edge_line(blocks: Blocks, half_s: float, order: int, bulk: Bulk | None) -> ClockLine | None:
+def edge_line(blocks: Blocks, half_s: float, order: int, bulks: Sequence[Bulk]) -> ClockLine | None:
     """The line under the earliest arrivals of blocks whose times count from the middle of 2 * half_s.
 
-    ``order`` 2 lets the drift change. None with fewer than 8 chunks that arrived at different times.
+    ``order`` 2 lets the drift change; ``bulks``: what else is known, each independently. None with fewer than 8 chunks
+    that arrived at different times.
     """
     points = _lowest(blocks, half_s, order)
     if points is None:
         return None
-    grid = _posterior(points, bulk)
+    grid = _posterior(points, bulks)
     unit, first = points.threshold_ns, points.first
     weight = grid.weight.sum(axis=1)
     theta = []
@@ -185,13 +187,15 @@ def _hull_edge(at: FloatArray, delay: FloatArray) -> tuple[float, float]:
     return y0 - slope * x0, slope
 
 
-def _posterior(points: _Lowest, bulk: Bulk | None) -> _Grid:
+def _posterior(points: _Lowest, bulks: Sequence[Bulk]) -> _Grid:
     """Grids that widen until they end where nothing is likely, then narrow until what is likely fills them."""
     order = points.phi.shape[1]
     ticks, depths = ((21, 41), (9, 18)) if order == 1 else ((11, 17), (7, 12))
     low, high = np.full(order, -1.5), np.full(order, 1.5)
     for _ in range(_ZOOMS):
-        _, log = _weigh(points, bulk, [np.linspace(*ends, ticks[0]) for ends in zip(low, high, strict=True)], depths[0])
+        _, log = _weigh(
+            points, bulks, [np.linspace(*ends, ticks[0]) for ends in zip(low, high, strict=True)], depths[0]
+        )
         best = log.max(axis=1).reshape((ticks[0],) * order)
         done = True
         for axis in range(order):
@@ -206,10 +210,10 @@ def _posterior(points: _Lowest, bulk: Bulk | None) -> _Grid:
             low[axis], high[axis] = low[axis] - below, high[axis] + above
         if done:
             break
-    return _weigh(points, bulk, [np.linspace(*ends, ticks[1]) for ends in zip(low, high, strict=True)], depths[1])[0]
+    return _weigh(points, bulks, [np.linspace(*ends, ticks[1]) for ends in zip(low, high, strict=True)], depths[1])[0]
 
 
-def _weigh(points: _Lowest, bulk: Bulk | None, ticks: list[FloatArray], depths: int) -> tuple[_Grid, FloatArray]:
+def _weigh(points: _Lowest, bulks: Sequence[Bulk], ticks: list[FloatArray], depths: int) -> tuple[_Grid, FloatArray]:
     """Posterior on the product of ``ticks`` and so many depths under the points, and its logarithm (m, t)."""
     theta = np.stack([axis.ravel() for axis in np.meshgrid(*ticks, indexing="ij")], axis=-1)
     tilted = theta @ points.phi.T
@@ -226,7 +230,7 @@ def _weigh(points: _Lowest, bulk: Bulk | None, ticks: list[FloatArray], depths: 
     most = logs.max(axis=2)
     shares = np.exp(logs - most[..., None])
     log = np.where(above, np.log(shares.sum(axis=2)) + most + np.log(under), -np.inf)
-    if bulk is not None:
+    for bulk in bulks:
         log = log + _agreement(theta, points, bulk)[:, None]
     weight = np.exp(log - log.max())
     weight /= weight.sum()

@@ -31,8 +31,19 @@ _BEFORE_NS, _AFTER_NS = 12 * _SECOND_NS, 4 * _SECOND_NS
 _QUIET_NS = 12e6
 """Floors of seconds that differ by less from one to the next hide no step."""
 _MOST_BLOCKS = 512
+_REST_NS, _REST_POLLED_NS, _GROWTH = 10 * _SECOND_NS, 20 * _SECOND_NS, 7
+"""latest() rests for so long, or for a seventh of what it spoke of."""
 _MOST_CHUNKS, _BURST = 16_384, 128
 """Chunks kept as they are for a link that polls; then every other burst of them goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """What the caller knows of the link, see fit_clock()."""
+
+    cell_ns: float
+    play_ns: float
+    radio: bool
 
 
 @dataclass(slots=True)
@@ -209,7 +220,7 @@ class _Segment:
         other._advance(ended=True)
         return other
 
-    def _polled(self, count: int) -> tuple[float, float, float]:
+    def _polled(self, count: int, radio: bool) -> tuple[float, float, float]:
         """Poll, lattice cell and sample period by the first ``count`` samples: looked for anew only when a long opening
         has grown by a quarter, so that asking every second costs little."""
         looked = count
@@ -221,24 +232,30 @@ class _Segment:
             device, arrival = (np.concatenate(column) for column in zip(*self._opening, strict=True))
             self._opening = [(device, arrival)]
             device, arrival = device[:looked], arrival[:looked]
-            poll = find_poll(arrival, device)
+            poll = find_poll(arrival, device, radio)
             cell = lattice_cell(arrival, device, poll) if poll else 0.0
             spacing = float(np.median(np.diff(device))) if looked > 1 else 0.0
             self._polls = {looked: (poll, cell, spacing)}
         return self._polls[looked]
 
-    def fits(self, cell_ns: float) -> list[ClockFit]:
+    @property
+    def lasts_ns(self) -> int:
+        """From the first arrival to the last."""
+        return 0 if self._open is None else int(self._open[_ARRIVAL])
+
+    def fits(self, link: _Link) -> list[ClockFit]:
         """Of all parts so far, those of what still waits included."""
         ended = self.ended()
         first_stop = ended.parts[1].start if len(ended.parts) > 1 else self.n
-        poll, cell, spacing = self._polled(max(min(self._opened, first_stop), 1))
+        poll, cell, spacing = self._polled(max(min(self._opened, first_stop), 1), link.radio)
         stops = [*(part.start for part in ended.parts[1:]), self.n]
-        fits = []
+        fits: list[ClockFit] = []
         for part, stop in zip(ended.parts, stops, strict=True):
             assert part.blocks is not None
             evidence = Evidence(
                 part.blocks, np.concatenate(part.at_s), np.concatenate(part.delay_ns), part.low_ns, part.high_ns,
-                part.arrivals, stop - part.start, poll, cell or cell_ns, cell_ns, spacing,
+                part.arrivals, stop - part.start, poll, cell or link.cell_ns, link.cell_ns, spacing, link.play_ns,
+                fits[-1] if fits else None,
             )  # fmt: skip
             base = self.arrival0 - self.device0
             fits.append(judge(evidence, self.number, self.start + part.start, self.device0, base))
@@ -257,12 +274,17 @@ class ClockEstimator:
     some ms, so ask once a second. The same samples give the same fits, bit for bit, however they are cut into pieces.
     """
 
-    def __init__(self, cell_ns: float = 0.0) -> None:
-        """``cell_ns`` as for fit_clock()."""
-        self._cell_ns = cell_ns
+    def __init__(self, cell_ns: float = 0.0, play_ns: float = 0.0, radio: bool = True) -> None:
+        """Arguments as for fit_clock()."""
+        self._link = _Link(cell_ns, play_ns, radio)
         self._n = 0
         self._segment: _Segment | None = None
         self._earlier: list[ClockFit] = []
+        self._said: list[ClockFit] = []
+        self._said_of = (-1, 0)
+        """Segments and parts when latest() last worked its answer out,"""
+        self._due_ns = 0
+        """and how long the segment must have lasted before it does so again."""
 
     def update(self, device_ns: IntArray, arrival_ns: IntArray, segment: IntArray) -> None:
         """The next samples, (n,) each, in order of arrival; arguments as for fit_clock()."""
@@ -273,11 +295,24 @@ class ClockEstimator:
             number = int(segment[start])
             if self._segment is None or number != self._segment.number:
                 if self._segment is not None:
-                    self._earlier += self._segment.fits(self._cell_ns)
+                    self._earlier += self._segment.fits(self._link)
                 self._segment = _Segment(number, self._n + start, int(device_ns[start]), int(arrival_ns[start]))
             self._segment.add(device_ns[start:stop], arrival_ns[start:stop])
         self._n += len(segment)
 
     def fits(self) -> list[ClockFit]:
         """A fit for each stretch so far, in order."""
-        return [*self._earlier, *(self._segment.fits(self._cell_ns) if self._segment else [])]
+        return [*self._earlier, *(self._segment.fits(self._link) if self._segment else [])]
+
+    def latest(self) -> list[ClockFit]:
+        """fits() of not long ago, for a live view that asks each second: worked out anew when a step shows, and
+        otherwise as the data have grown by enough to tell more. start + n of the last one is the number of samples
+        that it speaks of."""
+        if self._segment is None:
+            return []
+        now, lasts_ns = (self._segment.start, max(len(self._segment.parts), 1)), self._segment.lasts_ns
+        if now != self._said_of or lasts_ns >= self._due_ns:
+            self._said, self._said_of = self.fits(), now
+            rest_ns = _REST_POLLED_NS if self._said[-1].kind == "lattice" else _REST_NS
+            self._due_ns = lasts_ns + max(rest_ns, lasts_ns // _GROWTH)
+        return self._said

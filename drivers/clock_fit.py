@@ -46,7 +46,8 @@ class ClockFit:
     drift_high_ppm: float
     jitter_ns: float
     """Robust standard deviation of the chunks' delays about the line: 1.4826 times their median distance from
-    their median."""
+    their median. Of a ``lattice`` that of their arrivals about its polls: how long packets wait for those goes by the
+    phase of one against the other, and is no property that a short run would show."""
     cell_ns: float
     """Height of the strip in which batching hides the clock (0: none seen)."""
     delay_ns: tuple[float, float, float, float]
@@ -119,7 +120,14 @@ def drift_of(slope: float) -> float:
     return (1 / (1 + slope) - 1) * 1e6
 
 
-def fit_clock(device_ns: IntArray, arrival_ns: IntArray, segment: IntArray, cell_ns: float = 0.0) -> list[ClockFit]:
+def fit_clock(
+    device_ns: IntArray,
+    arrival_ns: IntArray,
+    segment: IntArray,
+    cell_ns: float = 0.0,
+    play_ns: float = 0.0,
+    radio: bool = True,
+) -> list[ClockFit]:
     """A ClockFit for each segment, in order, and for each part of one that a step cuts. Arguments (n,), by arrival.
 
     ``cell_ns``: the greatest common step of the link's polling (BLE connection interval, USB latency timer) and the
@@ -127,12 +135,17 @@ def fit_clock(device_ns: IntArray, arrival_ns: IntArray, segment: IntArray, cell
     packet period is a whole number of polls: there every packet waits equally long, as on a link without batching.
     Where a poll is a whole number of samples and no drift shows, a sample's period is taken.
 
+    ``play_ns``: how much later than at best the device itself may have a packet ready, in steps within the run, as a
+    line of text that gains a digit. Behind a poll that looks like a slip of the clock: only the caller can know.
+    ``radio``: the link may be Bluetooth. Packets whose period is also a connection interval then show the radio's clock
+    as well as the device's, and the fit says how little is known.
+
     For a sensor whose samples carry neither time nor number, ``device_ns`` is the nominal grid that its samples are
     counted on. Then the drift is that of its sampling rate against the nominal one as long as nothing is lost, a
     lost sample looks like a step of the clock, and the offset is no property of any clock.
     """
     from drivers.clock_estimator import ClockEstimator  # it builds ClockFits
 
-    estimator = ClockEstimator(cell_ns)
+    estimator = ClockEstimator(cell_ns, play_ns, radio)
     estimator.update(device_ns, arrival_ns, segment)
     return estimator.fits()

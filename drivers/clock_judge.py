@@ -9,10 +9,11 @@ from scipy import special
 
 from drivers.clock_blocks import Blocks
 from drivers.clock_centre import Centre, Rough, centre, influence, jitters, rough
-from drivers.clock_edge import edge_line
+from drivers.clock_edge import Bulk, edge_line
 from drivers.clock_fit import ClockFit, drift_of
 from drivers.clock_lattice import fit_lattice
 from drivers.clock_line import NODES, ClockLine, basis, weighted_quantiles
+from drivers.clock_poll import common_step
 from drivers.types import FloatArray
 
 _SECOND_NS = 1_000_000_000
@@ -31,6 +32,9 @@ _SLIGHT_NS = 10.0
 """A floor that moves by less is rounding."""
 _MAD = 1.4826
 """Standard deviation of a normal over the median distance from its median."""
+_KEPT_PPM, _BEFORE_DOF, _AGREE = 0.05, 30.0, 3.0
+"""A crystal moves by about so much from one stretch to the next. Degrees of freedom of the drift before a step, and so
+many standard errors from it this stretch's own is another one."""
 _FEWEST = 5
 """Chunks from which on a drift is stated."""
 
@@ -55,6 +59,10 @@ class Evidence:
     told_cell_ns: float
     spacing_ns: float
     """Between samples."""
+    play_ns: float = 0.0
+    """So much later than at best the device itself may have a packet ready, now more, now less."""
+    before: ClockFit | None = None
+    """The stretch before a step of the same clock: a step leaves the crystal as it was."""
 
 
 def judge(evidence: Evidence, segment: int, start: int, device0_ns: int, base_ns: int) -> ClockFit:
@@ -63,9 +71,11 @@ def judge(evidence: Evidence, segment: int, start: int, device0_ns: int, base_ns
     middle_ns = (evidence.low_ns + evidence.high_ns) // 2
     half_s = (evidence.high_ns - evidence.low_ns) / 2 / _SECOND_NS
     blocks = evidence.blocks.shifted(-middle_ns / _SECOND_NS)
-    kind, line, cell = _line(replace(evidence, blocks=blocks, at_s=evidence.at_s - middle_ns / _SECOND_NS), half_s)
+    kind, line, cell, jitter = _line(
+        replace(evidence, blocks=blocks, at_s=evidence.at_s - middle_ns / _SECOND_NS), half_s
+    )
     rest = blocks.level_ns - _at(line, blocks.at_s)[:, None]
-    jitter = _jitter(rest, blocks.weight)
+    jitter = jitter or _jitter(rest, blocks.weight)
     curve = line.curve[1] * half_s**2 / 3
     offset = line.offset_ns - curve + base_ns
     low, high = line.band_ns
@@ -80,11 +90,14 @@ def judge(evidence: Evidence, segment: int, start: int, device0_ns: int, base_ns
     )  # fmt: skip
 
 
-def _line(evidence: Evidence, half_s: float) -> tuple[str, ClockLine, float]:
-    """Kind, line and cell."""
+_Answer = tuple[str, ClockLine, float, tuple[float, float, float] | None]
+"""Kind, line, cell, and jitter with its interval where that is not about the line."""
+
+
+def _line(evidence: Evidence, half_s: float) -> _Answer:
     blocks = evidence.blocks
     if evidence.arrivals < _FEWEST or not half_s:
-        return "floor", _unknown(blocks, half_s, evidence.cell_ns), evidence.cell_ns
+        return "floor", _unknown(blocks, half_s, evidence.cell_ns), evidence.cell_ns, None
     first = rough(blocks, half_s)
     if evidence.poll_ns and _may_poll(evidence, first):
         found = _lattice(evidence, half_s)
@@ -99,15 +112,30 @@ def _line(evidence: Evidence, half_s: float) -> tuple[str, ClockLine, float]:
         bent = bend is not None and abs(bend.curve) > bend.surely(_BENT) and 2 * half_s >= _SHORTEST_BENT_S
         order = 2 if bent else 1
         bulk = centre(first, order, kind)
+    before = _before(evidence.before, half_s, bulk) if order == 1 else None
     if both and first is not None and bulk is not None:
+        bulk = bulk.known(before) if before is not None else bulk
         line = bulk.line() if order == 2 else _straight(bulk.line(), bend)
-        return "centre", _wandering(line, *_part_middles(first)), 0.0
-    floor = edge_line(blocks, half_s, order, bulk.bulk() if bulk is not None else None)
+        return "centre", _wandering(line, *_part_middles(first)), 0.0, None
+    bulks = ([] if bulk is None else [bulk.bulk()]) + ([] if before is None else [before])
+    floor = edge_line(blocks, half_s, order, bulks)
     if floor is None:
-        return "floor", _unknown(blocks, half_s, cell), cell
+        return "floor", _unknown(blocks, half_s, cell), cell, None
     floor = _wandering(floor if order == 2 else _straight(floor, bend), *_part_floors(blocks, half_s))
     cell = cell or _unseen_cell(evidence, floor, first.sigma if first is not None else 0.0)
-    return "floor", _strip(floor, blocks, cell) if cell else floor, cell
+    return "floor", _strip(floor, blocks, cell) if cell else floor, cell, None
+
+
+def _before(fit: ClockFit | None, half_s: float, bulk: Centre | None) -> Bulk | None:
+    """What the stretch before says of the slope; None where it says nothing or all delays of this one say otherwise."""
+    if fit is None or fit.kind == "lattice" or fit.drift_change_ppm_per_min or not np.isfinite(fit.drift_high_ppm):
+        return None
+    error = np.hypot((fit.drift_high_ppm - fit.drift_low_ppm) / (2 * 1.96), _KEPT_PPM) * 1e3 * half_s
+    found = Bulk(np.array([fit.slope * _SECOND_NS * half_s, 0.0]), np.array([float(error), np.inf]), _BEFORE_DOF)
+    if bulk is None:
+        return found
+    apart = abs(float(bulk.theta[1] - found.mean[0]))
+    return found if apart < _AGREE * float(np.hypot(np.sqrt(bulk.covariance[1, 1]), error)) else None
 
 
 def _may_poll(evidence: Evidence, first: Rough | None) -> bool:
@@ -116,24 +144,31 @@ def _may_poll(evidence: Evidence, first: Rough | None) -> bool:
     if first is None:
         return True
     if evidence.n < _TOGETHER * evidence.arrivals:
-        full = abs(evidence.arrivals * evidence.poll_ns / (2 * first.half_s * _SECOND_NS) - 1) < 0.05
         one_each = evidence.n <= 1.005 * evidence.arrivals
-        if (full and one_each) or first.sigma < _STRAIGHT * evidence.cell_ns:
+        if (one_each and _keeps_packets_time(evidence, first.half_s)) or first.sigma < _STRAIGHT * evidence.cell_ns:
             return False
     slope, error = first.slides()
     return abs(slope) - 4 * error < _MOST_SLOPE
 
 
-def _lattice(evidence: Evidence, half_s: float) -> tuple[ClockLine, float] | None:
-    """Line and cell of a link that polls; None where no lattice explains the arrivals."""
-    lattice = fit_lattice(evidence.at_s, evidence.delay_ns, evidence.poll_ns, evidence.cell_ns)
+def _keeps_packets_time(evidence: Evidence, half_s: float) -> bool:
+    """The poll is the packets' own period, or a fraction of that where the device's time stamps are coarse."""
+    polls = 2 * half_s * _SECOND_NS / (evidence.arrivals * evidence.poll_ns)
+    coarse = common_step(np.diff(evidence.at_s) * _SECOND_NS) < 0.75 * evidence.spacing_ns
+    return abs(polls - 1) < 0.05 or (coarse and abs(polls / max(round(polls), 1) - 1) < 3 / evidence.arrivals)
+
+
+def _lattice(evidence: Evidence, half_s: float) -> tuple[ClockLine, float, tuple[float, float, float]] | None:
+    """Line, cell and jitter about the polls of a link that polls; None where no lattice explains the arrivals."""
+    poll_ns, cell_ns = evidence.poll_ns, evidence.cell_ns
+    lattice = fit_lattice(evidence.at_s, evidence.delay_ns, poll_ns, cell_ns, evidence.play_ns, evidence.spacing_ns)
     if lattice is None:
         return None
     edges = np.array([lattice.offset_at(float(at)) for at in NODES * half_s])
     slope = lattice.slope_low_ns_per_s, lattice.slope_ns_per_s, lattice.slope_high_ns_per_s
     middle = lattice.offset_ns + slope[1] * NODES * half_s
     band = edges[:, 0] - middle, edges[:, 2] - middle
-    return ClockLine(half_s, lattice.offset_ns, slope, (-np.inf, 0.0, np.inf), band), lattice.cell_ns
+    return ClockLine(half_s, lattice.offset_ns, slope, (-np.inf, 0.0, np.inf), band), lattice.cell_ns, lattice.jitter_ns
 
 
 def _unknown(blocks: Blocks, half_s: float, cell: float) -> ClockLine:

@@ -34,7 +34,12 @@ _NEAR = 4.5
 """Arrivals so many standard deviations from the grid did not come with a poll."""
 _FINEST_NS = 0.02e6
 _ON_GRID = 0.4
+_COARSE = 0.75
 _MOST_LOST = 12
+_PHASE_NS, _PHASE_LASTS_S = 2e6, 15.0
+_NEIGHBOURS, _A_WHILE = 4, 0.4
+"""Packets are alike whose phases against the polls are so near, for so long; a while is so much of so many before and
+after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,9 @@ class Lattice:
     """Share of polls lost while a packet waited; 0 where packets come faster than polls, which hides them."""
     lines: FloatArray
     """(m, 3) the posterior: offset at 0 s (ns), slope (ns/s), weight."""
+    jitter_ns: tuple[float, float, float]
+    """Robust standard deviation of the arrivals about the poll's grid, as this data shows it: low end, estimate, high
+    end of 95 %."""
     blur_ns: float
     """Standard deviation of the grid's own phase in the middle of the data, which comes on top of the posterior."""
     middle_s: float
@@ -73,27 +81,42 @@ class _Grid:
     period: float
     start: float
     spread: float
-    """Robust standard deviation of the arrivals about it, ns."""
+    """Robust standard deviation of the arrivals about it, ns,"""
+    spread_ends: tuple[float, float]
+    """and its 95 % interval."""
 
 
-def fit_lattice(at_s: FloatArray, delay_ns: FloatArray, poll_ns: float, cell_ns: float) -> Lattice | None:
+def fit_lattice(
+    at_s: FloatArray,
+    delay_ns: FloatArray,
+    poll_ns: float,
+    cell_ns: float,
+    play_ns: float = 0.0,
+    spacing_ns: float = 0.0,
+) -> Lattice | None:
     """Posterior of a polled link's clock; None where arrivals do not lie on the poll's grid.
 
     Arguments: device time in s of the last sample of each chunk about some reference, and arrival - device of it in ns,
     (g,) each, in order of arrival, any constant taken off; the poll's period as find_poll() gives it (nominal will do:
     it is refined); lattice_cell(), or 0 where it is not known. Leave out chunks by the dozen or not at all: what lies
     between neighbours tells when a chunk's first packet was complete. The slope is that of arrival - device: a device
-    whose clock is fast by 1 ppm shows -1000 ns/s.
+    whose clock is fast by 1 ppm shows -1000 ns/s. ``play_ns`` as for fit_clock(): the offset is that of packets which
+    are ready as soon as ever. ``spacing_ns``: samples are so far apart; a common step of their times that is finer is
+    that in which the device tells time, and adds to the play.
     """
     if len(at_s) < _FEWEST or poll_ns <= 0:
         return None
     base, middle = float(delay_ns.min()), 0.5 * float(at_s.min() + at_s.max())
     away_s, delay = at_s - middle, delay_ns - base
     grid = _grid(away_s * _SECOND_NS + delay, poll_ns)
-    found = _bounds(away_s, delay, grid, cell_ns) if grid else None
+    step = common_step(np.diff(away_s) * _SECOND_NS)
+    if step < _COARSE * spacing_ns:
+        play_ns, step = play_ns + step, float("inf")
+    found = _bounds(away_s, delay, grid, cell_ns, step) if grid else None
     if grid is None or found is None:
         return None
     bounds, blur = found
+    bounds = _with_play(bounds, play_ns, cell_ns) if play_ns else bounds
     offset, slope, weight = posterior(bounds)
     lines = np.column_stack([offset + base - slope * middle, slope, weight])
     lost = bounds.lost_share(float(offset @ weight), float(slope @ weight))
@@ -110,12 +133,37 @@ def fit_lattice(at_s: FloatArray, delay_ns: FloatArray, poll_ns: float, cell_ns:
         grid.period,
         lost,
         lines,
+        (grid.spread_ends[0], grid.spread, grid.spread_ends[1]),
         blur,
         middle,
         span_s,
     )
     low, mean, high = fit.offset_at(0.0)
     return replace(fit, offset_ns=mean, offset_low_ns=low, offset_high_ns=high)
+
+
+def _missed_now_and_then(bounds: Bounds) -> NDArray[np.bool_]:
+    """Chunks whose first packet came a poll later than those of its phase just before and after it did: that poll was
+    lost, where a packet that is ready later for a while misses its poll for a while. (g,)"""
+    waits = (bounds.bottom - np.partition(bounds.bottom, 2)[2] + _PHASE_NS / 2) / bounds.height
+    level = np.floor(waits)
+    phase = np.floor((waits - level) * bounds.height / _PHASE_NS).astype(np.int64)
+    seconds = np.floor((bounds.bottom_s - bounds.bottom_s.min()) / _PHASE_LASTS_S).astype(np.int64)
+    _, alike = np.unique(seconds * int(bounds.height / _PHASE_NS + 2) + phase, return_inverse=True)
+    usual = np.full(int(alike.max()) + 1, np.inf)
+    np.minimum.at(usual, alike, level)
+    order = np.argsort(alike, kind="stable")
+    later, kind = (level > usual[alike])[order], alike[order]
+    near, all_near = np.zeros(len(order)), np.zeros(len(order))
+    for away in range(1, _NEIGHBOURS + 1):
+        same = kind[away:] == kind[:-away]
+        all_near[away:] += same
+        all_near[:-away] += same
+        near[away:] += later[:-away] & same
+        near[:-away] += later[away:] & same
+    lost = np.zeros(len(order), dtype=bool)
+    lost[order] = later & (near < _A_WHILE * all_near)
+    return lost
 
 
 def _interval(value: FloatArray, weight: FloatArray, blur: float) -> tuple[float, float, float]:
@@ -127,7 +175,20 @@ def _interval(value: FloatArray, weight: FloatArray, blur: float) -> tuple[float
     return mean - float(np.hypot(mean - low, 1.96 * blur)), mean, mean + float(np.hypot(high - mean, 1.96 * blur))
 
 
-def _bounds(at_s: FloatArray, delay: FloatArray, grid: _Grid, cell_ns: float) -> tuple[Bounds, float] | None:
+def _with_play(bounds: Bounds, play_ns: float, cell_ns: float) -> Bounds:
+    """The bounds of packets that may be ready so much later than at best.
+
+    Of few phases one may be near the edge for long: its lost polls must not pass for play.
+    """
+    more = np.full(len(bounds.top), play_ns)
+    if not bounds.frame_ns and not bounds.own and cell_ns > 2 * _PHASE_NS:
+        more[_missed_now_and_then(bounds)] = 0.0
+    return replace(bounds, bottom=bounds.bottom - more, firm=False)
+
+
+def _bounds(
+    at_s: FloatArray, delay: FloatArray, grid: _Grid, cell_ns: float, step: float
+) -> tuple[Bounds, float] | None:
     """What the chunks that came with a poll allow, one for each poll, and standard deviation of the polls' own time in
     the middle (ns); None: too few of them."""
     turn = (at_s * _SECOND_NS + delay - grid.start) / grid.period
@@ -143,7 +204,6 @@ def _bounds(at_s: FloatArray, delay: FloatArray, grid: _Grid, cell_ns: float) ->
         edge, error = np.full(len(rest), _edge(rest[on], frame)), 0.4 * grid.spread / float(np.sqrt(keep.sum()))
     else:
         edge, error = _sharp_edge(at_s, rest, on)
-    step = common_step(np.diff(at_s) * _SECOND_NS)
     first_s = _first_of_chunk(at_s, step)[np.maximum.accumulate(np.where(begins, np.arange(len(at_s)), 0))]
     height = _height(step, grid.period, cell_ns)
     late = rest - edge  # not all at least 0: where the grid is a little off it must be off for all, and so is the line
@@ -250,7 +310,21 @@ def _grid(host: FloatArray, poll_ns: float) -> _Grid | None:
         near = np.abs(rest - np.median(rest)) <= max(_NEAR * _spread(rest), _FINEST_NS)
         more, shift = _line(number[near], rest[near])
         period, start = period + more, start + shift
-    return _Grid(period, start, _spread(rest))
+    return _Grid(period, start, *_spread_known(rest))
+
+
+def _spread_known(rest: FloatArray) -> tuple[float, tuple[float, float]]:
+    """_spread() and its 95 % interval, from how dense values are where it is read off."""
+    below, middle, above = np.quantile(rest, (0.45, 0.5, 0.55)).tolist()
+    off = np.abs(rest - middle)
+    inner, away, outer = np.quantile(off, (0.4, 0.5, 0.6)).tolist()
+    ring = (off > inner) & (off < outer)
+    lean = float(np.mean(ring & (rest > middle)) - np.mean(ring & (rest < middle)))
+    lean *= (above - below) / 0.1 / max(outer - inner, 1e-9)  # how much less far one goes for a median too low
+    near = ((off < away) - 0.5) - lean * ((rest < middle) - 0.5)
+    error = float(np.sqrt(near @ near)) / len(rest) * (outer - inner) / 0.2
+    factor = float(np.exp(min(1.96 * error / max(away, 1e-9), 20.0)))
+    return 1.4826 * away, (1.4826 * away / factor, 1.4826 * away * factor)
 
 
 def _spread(rest: FloatArray) -> float:

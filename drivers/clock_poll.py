@@ -30,6 +30,9 @@ _PROMINENT, _MOST_CANDIDATES = 0.75, 24
 """Peaks of the spectrum that are looked at: so high against the highest, and so many."""
 _STEADIER = 0.4
 """Arrivals scatter about the link's grid by at most this share of what delays scatter about a line (variances)."""
+_FAINT, _MULTIPLES = 1e-3, 13
+_ROUNDING = 2e-6
+"""Of a concentration: less than that tells nothing."""
 _MOST_SLOPE = 4e-4
 """A device's clock is off by no more than 400 ppm, the host's included."""
 _LINK_CLOCK = 6e-5
@@ -47,7 +50,7 @@ _LEAST_WINDOW = 64
 _SEVERAL, _ALMOST_ALL = 1.9, 0.8
 
 
-def find_poll(arrival_ns: IntArray, device_ns: IntArray) -> float:
+def find_poll(arrival_ns: IntArray, device_ns: IntArray, radio: bool = True) -> float:
     """Period of the link's polling in ns of host time; 0.0 where nothing polls. Arguments (n,), in order of arrival.
 
     Needs 12 arrivals, all on the grid to within a twentieth of the period, or 80 of which half are. In simulation 40 of
@@ -55,7 +58,7 @@ def find_poll(arrival_ns: IntArray, device_ns: IntArray) -> float:
     for a frame besides, by 250 to 500.
     Where every arrival brings the same number of samples, polling and packets of the device look alike: that counts as
     polling only if the arrivals keep step with the host's clock to 60 ppm, scatter by less than a USB frame, and
-    the period is one that USB or Bluetooth knows.
+    the period is one that USB knows, or, on a link that may be a ``radio``, Bluetooth.
     """
     at, last, _ = chunks(arrival_ns, device_ns)
     if len(at) < _FEWEST_CHUNKS or at[-1] - at[0] < _FEWEST_CHUNKS * _SHORTEST_NS:
@@ -71,7 +74,7 @@ def find_poll(arrival_ns: IntArray, device_ns: IntArray) -> float:
         poll, order = _followed(host, poll, window)
         if order >= _LEAST_ORDER and 1 - order < _STEADIER * (1 - _line_order(device, host - device, poll, window)):
             return poll
-        if several and _rather_the_links(host, poll):
+        if several and _rather_the_links(host, poll, radio):
             return poll
     return 0.0
 
@@ -154,11 +157,11 @@ def _polled(host: FloatArray, device: FloatArray) -> tuple[float, list[float]]:
     floor = float(np.clip(np.sqrt(_SURENESS / len(host)), _LEAST_ORDER, _SURE_ORDER))
 
     def own(period: float, off: float) -> bool:
-        return off < _STEADIER * (1 - _line_order(device, host - device, period, len(host)))
+        return off + _ROUNDING < _STEADIER * (1 - _line_order(device, host - device, period, len(host)))
 
     found = _peaks(host, _candidates(host, 0.8 * floor))
     here = (found[1] >= floor) & (found[0] > _SHORTEST_NS) & (found[0] < _LONGEST_NS)
-    periods, offs = found[0][here], 1 - found[1][here]
+    periods, offs = _with_multiples(host, found[0][here], 1 - found[1][here], 1 - floor)
     scatters = _scatters(host, periods)
     best = next((i for i in np.argsort(scatters, kind="stable").tolist() if own(periods[i], offs[i])), None)
     if best is None:
@@ -173,6 +176,21 @@ def _polled(host: FloatArray, device: FloatArray) -> tuple[float, list[float]]:
         if _scatters(host, np.array([multiple]))[0] <= most and own(multiple, 1 - order):
             return multiple, []
     return period, []
+
+
+def _with_multiples(
+    host: FloatArray, periods: FloatArray, offs: FloatArray, most: float
+) -> tuple[FloatArray, FloatArray]:
+    """Periods, longest first, and how far from 1 their concentrations are, with those of multiples of the best one: a
+    train almost without jitter peaks as high at all fractions of its period, of which only some were looked at."""
+    if not len(offs) or offs.min() > _FAINT:
+        return periods, offs
+    multiples = periods[np.argmin(np.where(offs <= offs.min() + _ROUNDING, -periods, 0.0))] * np.arange(2, _MULTIPLES)
+    more = 1 - order_at(host, multiples)
+    here = (more <= most) & (multiples < _LONGEST_NS)
+    periods, offs = np.concatenate([periods, multiples[here]]), np.concatenate([offs, more[here]])
+    order = np.argsort(-periods)
+    return periods[order], offs[order]
 
 
 def _candidates(host: FloatArray, floor: float) -> FloatArray:
@@ -288,8 +306,10 @@ def _rest(host: FloatArray, periods: FloatArray) -> FloatArray:
     return np.asarray(turn * periods[:, None])
 
 
-def _rather_the_links(host: FloatArray, period: float) -> bool:
+def _rather_the_links(host: FloatArray, period: float, radio: bool) -> bool:
     """A period that both arrivals and delays keep to is one that the host's clock and USB or Bluetooth know."""
+    if period > _LONGEST_USB_NS and not radio:
+        return False
     quantum = _FRAME_NS if period < _LONGEST_USB_NS else _QUANTUM_NS
     known = any(abs(period / (q * max(round(period / q), 1)) - 1) < _LINK_CLOCK for q in {quantum, _QUANTUM_NS})
     rest = _rest(host, np.array([period]))[0]

@@ -53,6 +53,8 @@ class Bounds:
     """So much of ``late`` may lie before the poll."""
     own: bool = True
     """``bottom`` speaks of the chunk's own poll, not of the one before."""
+    firm: bool = True
+    """What missed a poll missed it by itself; False: it may have been ready late, how often nobody knows."""
 
     @property
     def reach_s(self) -> float:
@@ -158,7 +160,8 @@ def _resolved(bounds: Bounds, place: _Place) -> tuple[FloatArray, FloatArray, Fl
         log_weight = _log_posterior(moved, box, slope, offset, 0.0)
         blurred = bounds.jitter_ns and high < 4 * bounds.jitter_ns
         if blurred:
-            log_weight += _log_upper(moved, box, slope, offset) + _log_lower(moved, box, slope, offset)
+            log_weight += _log_upper(moved, box, slope, offset)
+            log_weight += _log_lower(moved, box, slope, offset) if bounds.firm else 0.0
         slack = 0.0 if blurred else 0.5 * high + 0.5 * wide * moved.reach_s
         most = _log_posterior(moved, box, slope, offset, slack) if slack else log_weight
         there, inner = _about(most > log_weight.max() - _FINE_NATS, place, wide, high)

@@ -113,10 +113,11 @@ class Settings:
     def specs(self) -> tuple[StreamSpec, ...]:
         """The streams, in the order of their first columns."""
         timed, numbered = bool(self.time_column), bool(self.counter_column)
+        play_ms = len(self.cells()) * 10e3 / self.baud  # each number may gain a digit or a sign: ten bits
         return tuple(
             StreamSpec(
                 name, first["kind"], tuple(c["name"] for c in columns), first["unit"], float(first["rate_hz"]),
-                first.get("lsb"), first.get("low"), first.get("high"), timed or numbered, timed, numbered,
+                first.get("lsb"), first.get("low"), first.get("high"), timed or numbered, timed, numbered, play_ms,
             )
             for name, columns in self.streams().items()
             for first in columns[:1]

@@ -44,6 +44,8 @@ class StreamSpec:
     """The wire carries device time."""
     numbered: bool = False
     """The wire carries a counter."""
+    play_ms: float = 0.0
+    """A message is complete by up to so much later than the shortest one would be: numbers in text gain digits."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ import numpy as np
 from drivers.clock_fit import ClockFit, fit_clock
 from drivers.clock_floor import lowest_of
 from drivers.clock_steps import find_steps
+from drivers.registry import load_sensor, sensor_names
 from drivers.timebase import arrivals_tell
 from drivers.types import FloatArray, IntArray
 from harness.recording import StreamData
@@ -127,7 +128,8 @@ def _spans(stream: StreamData, device_ns: IntArray) -> list[Span]:
     for step in find_steps(_level(device_ns, arrival_ns), arrival_ns, stream.segment, smallest_ms=_SMALLEST_MS):
         cuts[step.index] = 1
     groups: list[list[ClockFit]] = []
-    for fit in fit_clock(device_ns, arrival_ns, np.cumsum(cuts)):
+    radio = stream.sensor not in sensor_names() or load_sensor(stream.sensor).LINK != "serial"
+    for fit in fit_clock(device_ns, arrival_ns, np.cumsum(cuts), play_ns=stream.spec.play_ms * 1e6, radio=radio):
         same = groups and fit.start not in begins
         if same and jumped(device_ns, arrival_ns, fit.start, period_ns) == "delay":
             groups[-1].append(fit)
@@ -234,7 +236,7 @@ def drift_known(clock: StreamClock, fit: ClockFit) -> tuple[float, float]:
         part = slice(fit.start, fit.start + fit.n)
         device_ns, arrival_ns = clock.device_ns[part], clock.arrival_ns[part]
         at_ns, floor_ns = floors(arrival_ns, arrival_ns - device_ns - fit.slope * (device_ns - fit.reference_ns))
-        slope, half = (each / 1e3 for each in slope_of((at_ns - at_ns[0]) / 1e9, floor_ns, fit.cell_ns))
+        slope, half = (each / 1e3 for each in slope_of((at_ns - at_ns[0]) / 1e9, floor_ns, fit.cell_ns, 0.0))
         if _DOUBTED_PPM < half < np.inf:
             half *= _STRANGE
             low, high = min(low, fit.drift_ppm - slope - half), max(high, fit.drift_ppm - slope + half)
@@ -242,7 +244,9 @@ def drift_known(clock: StreamClock, fit: ClockFit) -> tuple[float, float]:
     return low, high
 
 
-def slope_of(at_s: FloatArray, floor_ns: FloatArray, cell_ns: float) -> tuple[float, float]:
+def slope_of(
+    at_s: FloatArray, floor_ns: FloatArray, cell_ns: float, steady_ns: float = STEADY_NS
+) -> tuple[float, float]:
     """ns per s of a robust line through floors (b,), and half its 95 % interval; what batching hides included."""
     at_s, floor_ns = _pooled(at_s, floor_ns)
     count = len(at_s)
@@ -255,7 +259,7 @@ def slope_of(at_s: FloatArray, floor_ns: FloatArray, cell_ns: float) -> tuple[fl
     rest = rest - np.median(rest)
     scatter = max(1.4826 * float(np.median(np.abs(rest))), float(np.sqrt(np.mean(rest**2))) / 2)
     error = scatter / float(np.sqrt(np.sum((at_s - at_s.mean()) ** 2)))
-    return slope, 1.4 * (1.96 + 8 / count) * error + (cell_ns + STEADY_NS) / span_s
+    return slope, 1.4 * (1.96 + 8 / count) * error + (cell_ns + steady_ns) / span_s
 
 
 def _pooled(at_s: FloatArray, floor_ns: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -17,7 +17,7 @@ from drivers.clock import Clock, to_ns
 from drivers.link import Link
 from drivers.rawlog import AppendFile, Closed, DiskError, NotingLink, Opened, RawItem, RawLogWriter
 from drivers.types import Batch, Event, FloatArray, IntArray, LinkDown, LinkUp, Samples, StreamSpec
-from harness.recording import STAGES, Recording
+from harness.recording import STAGES, Recording, StreamData
 from harness.recording_files import (
     BOOKKEEPING,
     COLUMNS,
@@ -189,13 +189,17 @@ class Recorder:
             self.rig,
             self._start_ns,
             int(stop_ns),
-            {f"{role}/{name}": stream_data(role, b.spec, b.kept) for (role, name), b in self._streams.items()},
+            {f"{role}/{name}": self._data_of(role, b) for (role, name), b in self._streams.items()},
             tuple(self._events),
             windows_of(self._waited_for, self._windows, self._outputs, errors),
             end["meta"],
             end["host"],
             "; ".join(text for text in (interrupted, self.failure) if text),
         )
+
+    def _data_of(self, role: str, buffer: _StreamBuffer) -> StreamData:
+        entry = self.rig.sensors.get(role)
+        return stream_data(role, buffer.spec, buffer.kept, entry.sensor if entry else "")
 
     def _raw(self, role: str, item: RawItem) -> None:
         if self._disk is not None:

@@ -24,6 +24,8 @@ class StreamData:
     time_ns: IntArray
     """(n,) host time at which each sample was taken, by the estimate made during the run."""
     device_ns: IntArray | None
+    sensor: str = ""
+    """Name of the sensor that it comes from; empty: not known."""
 
     @property
     def key(self) -> str:

@@ -94,13 +94,13 @@ def _plain(value: Any) -> Any:
 # --- one stream -------------------------------------------------------------------------------
 
 
-def stream_data(role: str, spec: StreamSpec, parts: Sequence[Rows]) -> StreamData:
-    """What Recording holds of a stream, from its pieces."""
+def stream_data(role: str, spec: StreamSpec, parts: Sequence[Rows], sensor: str) -> StreamData:
+    """What Recording holds of a stream of a sensor, from its pieces."""
     values = np.concatenate([np.zeros((0, len(spec.channels))), *(rows.values for rows in parts)])
     book = np.concatenate([np.zeros((0, len(COLUMNS)), dtype=np.int64), *(rows.book for rows in parts)])
     index, segment, arrival_ns, time_ns, device_ns = (np.ascontiguousarray(column) for column in book.T)
     timed = bool(np.any(device_ns != NO_DEVICE_NS)) if len(device_ns) else spec.timed
-    return StreamData(role, spec, values, index, segment, arrival_ns, time_ns, device_ns if timed else None)
+    return StreamData(role, spec, values, index, segment, arrival_ns, time_ns, device_ns if timed else None, sensor)
 
 
 def spec_texts(spec: StreamSpec) -> dict[str, str]:
@@ -120,6 +120,7 @@ def _spec(stream: XdfStream) -> StreamSpec:
         counted=texts["counted"] == "True",
         timed=texts["timed"] == "True",
         numbered=texts["numbered"] == "True",
+        play_ms=float(texts.get("play_ms", 0.0)),
         **numbers,
     )
 
@@ -233,7 +234,8 @@ def _load_stream(directory: Path, values: XdfStream, book: XdfStream | None) -> 
             f"{directory / XDF}: the rows of {values.name} and of its bookkeeping no longer belong together; the "
             f"file is damaged in the middle. Decode the raw bytes again: {RAW}/"
         )
-    return stream_data(values.metadata["role"], _spec(values), [Rows(values.values[:n], book.values[:n])])
+    rows = Rows(values.values[:n], book.values[:n])
+    return stream_data(values.metadata["role"], _spec(values), [rows], values.metadata.get("sensor", ""))
 
 
 def _load_windows(by_name: Mapping[str, XdfStream], errors: Sequence[str]) -> Windows:
