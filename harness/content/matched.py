@@ -152,15 +152,15 @@ def _correlations(
     sums, energies = 0.0, 0.0
     for channel in range(values.shape[1]):
         wave = np.interp(grid_s, times_s, values[:, channel])
-        wave = weight * (wave - (weight @ wave) / total)
+        wave = weight * (wave - _product(weight, wave) / total)
         model = truth[:, channel] - truth[:, channel].mean()
-        scale = float(np.sqrt(wave @ wave))
+        scale = math.sqrt(_product(wave, wave))
         if scale == 0:
             continue
         found = fft.rfft(np.stack([model, model * model]), size)
         products = np.stack([found[0] * np.conj(fft.rfft(wave, size)), found[0] * spectrum, found[1] * spectrum])
         cross, level, square = fft.irfft(products, size)[:, : 2 * reach + 1]
-        power = np.maximum(square - level**2 / total, 1e-9 * float(model @ model) * total / len(model))
+        power = np.maximum(square - level**2 / total, 1e-9 * _product(model, model) * total / len(model))
         own = float(np.mean(power)) / scale**2 if values.shape[1] > 1 else 1.0
         sums, energies = sums + own * cross / (scale * np.sqrt(power)), energies + own
     return lags_s[::-1], np.broadcast_to(sums / max(energies, 1e-30), lags_s.shape)[::-1]

@@ -141,7 +141,7 @@ def _steepest(ppg: Trace, near_s: FloatArray) -> FloatArray:
     tilt, _ = _parabola(away_s, top, width)
     _, bend = _parabola(away_s, top, round(_WIDE_S / _FINE_S))
     curve = float(mean @ bend)
-    moved[whole] = away_s[top] - (curves @ tilt) / (2 * curve if curve < 0 else np.nan)
+    moved[whole] = away_s[top] - np.einsum("ij,j->i", curves, tilt) / (2 * curve if curve < 0 else np.nan)
     return moved
 
 

@@ -25,6 +25,8 @@ WINDOWS_FROM_S = 120.0
 """Longer runs are aligned window by window."""
 _WINDOW_S, _MOST_WINDOWS = 20.0, 5
 _SLOW_HZ = 32.0
+_SLOW = ("eda", "temperature", "respiration", "affect")
+"""Windows of them hold too little that moves, however often they are sampled."""
 _HEART = ("ecg", "ppg", "rr")
 """In the order in which a beat shows."""
 _PULSE_MS = 310.0
@@ -143,7 +145,7 @@ class Looked:
 
 def looked_at(*contents: Content) -> Looked:
     """The whole of up to two minutes, of slow streams and of RR intervals; otherwise windows spread over the run."""
-    slow = all(c.stream.spec.rate_hz is None or c.stream.spec.rate_hz <= _SLOW_HZ for c in contents)
+    slow = all(c.kind in _SLOW or (c.stream.spec.rate_hz or 0.0) <= _SLOW_HZ for c in contents)
     whole = slow or min(c.stop_s for c in contents) < WINDOWS_FROM_S or any(c.kind == "rr" for c in contents)
     stop_s = min(c.stop_s for c in contents)
     return Looked(whole, 0.0 if whole else stop_s / round(stop_s / _WINDOW_S))
