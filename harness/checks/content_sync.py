@@ -100,10 +100,10 @@ def check(recording: Recording, limits: LIMITS) -> list[Verdict]:
     whose content cannot tell, such as a temperature or a skin that hardly responds, are named in a reason.
 
     All of a run of up to two minutes is looked at. In a longer one all of the RR intervals, of EDA, breathing,
-    temperature and affect, and of what is sampled at up to 32 Hz is, and of everything else five windows of 20 s, from the first to the last: a lag that comes and goes
-    between two of them stays unseen. Where a part of what is looked at lags by more than the limit, the verdict names
-    it, and is FAIL from nine seconds on. FAIL asks for 99.9 % where PASS asks for 95 %. A lag that jumps or swings has
-    no drift, and no verdict on one.
+    temperature and affect, and of what is sampled at up to 32 Hz is, and of everything else five windows of 20 s, from
+    the first to the last: a lag that comes and goes between two of them stays unseen. Where a part of what is looked
+    at lags by more than the limit, the verdict names it, and is FAIL from nine seconds on. FAIL asks for 99.9 % where
+    PASS asks for 95 %. A lag that jumps or swings has no drift, and no verdict on one.
     """
     world = World.of(recording)
     contents = [Content.of(recording, stream) for stream in recording.streams.values()]
