@@ -4,9 +4,9 @@ The host's clock is one more clock: if most devices run off alike, it is the hos
 verdict ``clocks`` says so. A jump of the link's delay is no jump of a clock: it is for the age check, and shows here
 in what it does to the stamps.
 
-Found with 95 % power in 30 s, at default limits: a drift of 102 ppm on a Cyton's serial line, of 1000 on
-counted packets behind connection events every 30 ms; a drift that changes by 180 ppm a minute (serial) or
-10000 (BLE); a swing of it by 200 ppm every 20 s (serial).
+Found with 95 % power in 30 s, at default limits and with a host that is half a millisecond late now and then: a drift
+of 200 ppm on a Cyton's serial line, of 1000 on counted packets behind connection events every 30 ms; a drift that
+changes by 300 ppm a minute (serial) or 15000 (BLE); a swing of it by 600 ppm every 20 s (serial).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.bench import Mode
@@ -26,15 +27,26 @@ def shipped(name):
     return read_rig(RIGS / f"{name}.rig.yaml")
 
 
-def rig_of(link, measure, fault):
-    """One sensor alone, 30 s, with the model hardly asked."""
+def rig_of(link, measure, fault, seed=0):
+    """One sensor alone, 30 s, with the model hardly asked.
+
+    Two runs differ in the crystal (sd 5 ppm, so that sizes hold beside it), in when within a second the fault begins,
+    and in the host, which takes half a millisecond more or less to see what came.
+    """
     name, role = ROLES[link]
     rig = shipped(name)
     entry = rig.sensors[role]
-    damaged = replace(entry, simulate={**entry.simulate, "faults": [fault]})
+    draws = np.random.default_rng(seed)
+    later_s = float(draws.uniform(0, 1))
+    shifted = {key: fault[key] + later_s for key in ("start_s", "stop_s", "at_s") if fault.get(key)}
+    busy = {"fault": "jitter", "mean_ms": 0.5, "hold_ms": 10, "distribution": "exponential"}
+    clock = {"ppm": float(draws.normal(0, 5))}
+    damaged = replace(entry, simulate={**entry.simulate, "clock": clock, "faults": [{**fault, **shifted}, busy]})
     limits = {OF_CHECK[measure]: {}}
     window = replace(rig.window, hop_ms=5000.0)
-    return replace(rig, sensors={role: damaged}, limits=limits, window=window, duration_s=30.0, path="", text="")
+    return replace(
+        rig, sensors={role: damaged}, limits=limits, window=window, duration_s=30.0, seed=seed, path="", text=""
+    )
 
 
 def growing(ms_per_min, start_s=0.0):
@@ -42,30 +54,29 @@ def growing(ms_per_min, start_s=0.0):
 
 
 STATED = [
-    ("serial", "age growth", growing(65)), ("ble", "age growth", growing(65)),
-    ("serial", "age growth", growing(150, 15)), ("ble", "age growth", growing(70, 15)),
-    ("serial", "longest stall", {"fault": "stall", "at_s": 12, "for_ms": 505}),
-    ("ble", "longest stall", {"fault": "stall", "at_s": 12, "for_ms": 505}),
+    ("serial", "age growth", growing(70)), ("ble", "age growth", growing(70)),
+    ("serial", "age growth", growing(150, 15)), ("ble", "age growth", growing(450, 15)),
+    ("serial", "longest stall", {"fault": "stall", "at_s": 12, "for_ms": 520}),
+    ("ble", "longest stall", {"fault": "stall", "at_s": 12, "for_ms": 560}),
     ("ble", "age", {"fault": "delay", "start_s": 10, "ms": 1000, "growth_ms_per_s": 0}),
     ("serial", "first sample", {"fault": "slow_start", "seconds": 5}),
-    ("ble", "first sample", {"fault": "slow_start", "seconds": 5}),
-    ("serial", "clock drift", {"fault": "clock_drift", "ppm": 90}),  # beside 12 of the crystal
+    ("serial", "clock drift", {"fault": "clock_drift", "ppm": 200}),
     ("ble", "clock drift", {"fault": "clock_drift", "ppm": 1000}),
-    ("serial", "clock wander", {"fault": "clock_wander", "ppm_per_min": 180}),
-    ("ble", "clock wander", {"fault": "clock_wander", "ppm_per_min": 10000}),
-    ("serial", "clock wander", {"fault": "clock_wander", "ppm_per_min": 0, "swing_ppm": 200, "period_s": 20}),
-    ("serial", "rate", {"fault": "clock_drift", "ppm": 10100}), ("ble", "rate", {"fault": "clock_drift", "ppm": 12000}),
-    ("serial", "rate wander", {"fault": "clock_drift", "ppm": 35000, "start_s": 12, "stop_s": 17}),
-    ("ble", "rate wander", {"fault": "clock_drift", "ppm": 35000, "start_s": 12, "stop_s": 17}),
+    ("serial", "clock wander", {"fault": "clock_wander", "ppm_per_min": 300}),
+    ("ble", "clock wander", {"fault": "clock_wander", "ppm_per_min": 15000}),
+    ("serial", "clock wander", {"fault": "clock_wander", "ppm_per_min": 0, "swing_ppm": 600, "period_s": 20}),
+    ("serial", "rate", {"fault": "clock_drift", "ppm": 10500}), ("ble", "rate", {"fault": "clock_drift", "ppm": 12000}),
+    ("serial", "rate wander", {"fault": "clock_drift", "ppm": 40000, "start_s": 12, "stop_s": 17}),
+    ("ble", "rate wander", {"fault": "clock_drift", "ppm": 40000, "start_s": 12, "stop_s": 17}),
 ]  # fmt: skip
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("link", "measure", "fault"), STATED, ids=[f"{link}-{what}" for link, what, _ in STATED])
 def test_the_stated_size_is_found_in_every_one_of_59_runs(link, measure, fault):
-    rig, missed = rig_of(link, measure, fault), []
+    missed = []
     for seed in SEEDS:
-        verdicts = run_rig(replace(rig, seed=seed), Mode.VIRTUAL).verdicts
+        verdicts = run_rig(rig_of(link, measure, fault, seed), Mode.VIRTUAL).verdicts
         if not any(v.measure == measure and v.outcome is Outcome.FAIL for v in verdicts):
             missed.append((seed, [(v.outcome.name, v.value, v.low, v.high) for v in verdicts if v.measure == measure]))
     assert not missed
