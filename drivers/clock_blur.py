@@ -17,7 +17,7 @@ _TINY = 1e-5
 _REACH = 4.5
 """Jitter of so many scales does not happen."""
 _BINS_A_SCALE, _MOST_BINS = 20, 4096
-_LATE, _OVER = np.array([0.3, 0.6, 1.0, 1.5, 2.0, 3.0, _REACH]), np.array([0.0, 0.4, 0.8, 1.4, 2.2])
+_LATE, _OVER = np.array([0.15, 0.3, 0.5, 0.75, 1.0, 1.4, 2.0, 3.0, _REACH]), np.array([0.0, 0.4, 0.8, 1.4, 2.2])
 """Chunks count as equally late between these, and as equally much later than the frame, in scales."""
 
 

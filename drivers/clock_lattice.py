@@ -201,7 +201,7 @@ def _bounds(
     if float(np.mean(on)) < _ON_GRID or int(keep.sum()) < _FEWEST:
         return None
     if frame:
-        edge, error = np.full(len(rest), _edge(rest[on], frame)), 0.4 * grid.spread / float(np.sqrt(keep.sum()))
+        edge, error = np.full(len(rest), _edge(rest[on], frame)), 0.55 * grid.spread / float(np.sqrt(keep.sum()))
     else:
         edge, error = _sharp_edge(at_s, rest, on)
     first_s = _first_of_chunk(at_s, step)[np.maximum.accumulate(np.where(begins, np.arange(len(at_s)), 0))]

@@ -41,7 +41,7 @@ _JUMP_NS = 30e6
 _FEWEST_DELAYS, _MOST_DELAYS = 8, 4096
 """A block of so many chunks shows the shape of their delays; more are not looked at."""
 _NORMAL, _NOT_NORMAL, _SURE_BLOCKS = 0.85, 0.75, 8
-"""A lower tail of so much the length of a normal one's, on average over so many blocks, is a jitter's; or no longer."""
+"""A shorter tail of so much the length of a normal one's, on average over so many blocks, is a jitter's; or no longer."""
 _SLEW = 0.5
 """Published times move by at most half of the step between two samples, so they never turn back."""
 
@@ -74,7 +74,7 @@ class OnlineTimebase:
         self._block, self._low, self._low_at = 0, np.inf, 0.0
         self._delays: list[float] = []
         self._tail, self._shown, self._both_ways = 0.0, 0, False
-        """Mean length of the lower tail over a normal one's, blocks behind it, and whether delays scatter both ways."""
+        """Mean length of the shorter tail over a normal one's, blocks behind it, and whether delays scatter both ways."""
         self._offset, self._slope = np.inf, 0.0
         self._last: tuple[int, float] | None = None
 
@@ -152,13 +152,16 @@ class OnlineTimebase:
         return self._points[2:, : self._count] if self._both_ways else self._points[:2, : self._count]
 
     def _shape(self) -> float:
-        """Median delay of the block that is over, and what its lower tail shows."""
+        """Median delay of the block that is over, and what the shorter of its tails shows."""
         count = len(self._delays)
         if count < _FEWEST_DELAYS:
             return self._low
         quarters = count // 4, count // 2, 3 * count // 4
-        lower, middle, upper = np.partition(self._delays, quarters)[list(quarters)].tolist()
-        tail = min((middle - self._low) / max((upper - lower) / 2, 1.0) / _normal_tail(count), 2.0)
+        ranked = np.partition(self._delays, [*quarters, count - 1])
+        lower, middle, upper, latest = ranked[[*quarters, count - 1]].tolist()
+        # few arrivals that missed a poll, or made it, are a tail too, but on one side
+        reach = min(middle - self._low, latest - middle)
+        tail = min(reach / max((upper - lower) / 2, 1.0) / _normal_tail(count), 2.0)
         self._shown += 1
         self._tail += (tail - self._tail) / min(self._shown, _SURE_BLOCKS)
         return float(middle)

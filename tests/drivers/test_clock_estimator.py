@@ -125,3 +125,21 @@ def test_a_window_that_a_stall_leaves_almost_empty_merges_after_an_hour_like_any
     estimator.update(*(column[later] for column in columns))
     (fit,) = estimator.fits()
     assert fit.drift_ppm == pytest.approx(0, abs=0.01)
+
+
+def test_a_live_view_that_asks_each_second_gets_an_answer_of_not_long_ago_and_a_new_one_at_a_step():
+    columns = arriving("stepped", 120, 3)
+    estimator, answers = ClockEstimator(), []
+    for start in range(0, 12_000, 100):
+        estimator.update(*(column[start : start + 100] for column in columns))
+        answers.append(estimator.latest())
+        told = answers[-1][-1].start + answers[-1][-1].n
+        assert answers[-1] == fit_clock(*(column[:told] for column in columns))
+        assert start + 100 - told < 100 * max(20, start // 600)
+    assert len({id(answer) for answer in answers}) <= 14
+    before, after = answers[-1]
+    assert before.n + after.n > 10_000
+
+
+def test_a_live_view_hears_nothing_of_no_data():
+    assert ClockEstimator().latest() == []
