@@ -41,7 +41,8 @@ _JUMP_NS = 30e6
 _FEWEST_DELAYS, _MOST_DELAYS = 8, 4096
 """A block of so many chunks shows the shape of their delays; more are not looked at."""
 _NORMAL, _NOT_NORMAL, _SURE_BLOCKS = 0.85, 0.75, 8
-"""A shorter tail of so much the length of a normal one's, on average over so many blocks, is a jitter's; or no longer."""
+"""Of both tails the shorter of so much the length of a normal one's, on average over so many blocks: that is a
+jitter's; or no longer."""
 _SLEW = 0.5
 """Published times move by at most half of the step between two samples, so they never turn back."""
 
@@ -74,7 +75,7 @@ class OnlineTimebase:
         self._block, self._low, self._low_at = 0, np.inf, 0.0
         self._delays: list[float] = []
         self._tail, self._shown, self._both_ways = 0.0, 0, False
-        """Mean length of the shorter tail over a normal one's, blocks behind it, and whether delays scatter both ways."""
+        """Mean length of the shorter tail over a normal's, blocks behind it, and whether delays scatter both ways."""
         self._offset, self._slope = np.inf, 0.0
         self._last: tuple[int, float] | None = None
 
