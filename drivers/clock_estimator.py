@@ -31,8 +31,8 @@ _BEFORE_NS, _AFTER_NS = 12 * _SECOND_NS, 4 * _SECOND_NS
 _QUIET_NS = 12e6
 """Floors of seconds that differ by less from one to the next hide no step."""
 _MOST_BLOCKS = 512
-_REST_NS, _REST_POLLED_NS, _GROWTH = 10 * _SECOND_NS, 20 * _SECOND_NS, 7
-"""latest() rests for so long, or for a seventh of what it spoke of."""
+_REST_NS, _REST_POLLED_NS, _GROWTH = 10 * _SECOND_NS, 20 * _SECOND_NS, 5
+"""latest() rests for so long, or for a fifth of what it spoke of."""
 _MOST_CHUNKS, _BURST = 16_384, 128
 """Chunks kept as they are for a link that polls; then every other burst of them goes."""
 
