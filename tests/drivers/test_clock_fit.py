@@ -99,8 +99,8 @@ def test_intervals_hold_the_truth(model):
 @pytest.mark.parametrize("seconds", [10, 30, 60])
 @pytest.mark.parametrize("model", [*ONE_SIDED, *SMOOTH, *JITTER, "step", "gap", "exp20"])
 def test_intervals_hold_the_truth_in_95_of_100_runs(model, seconds):
-    """A share of 300 has a standard error of 1.3 %: 93 to 97 % and two of these to either side. Known to be off: offsets
-    where delays thin out smoothly, which hold more often, and exp20 in 10 s (docs/clocks.md)."""
+    """A share of 300 has a standard error of 1.3 %: 93 to 97 % and two of these to either side. Known to be off:
+    offsets where delays thin out smoothly, which hold more often, and exp20 in 10 s (docs/clocks.md)."""
     share = held(model, seconds, 300) / 300
     assert (share > (0.86 if (model, seconds) == ("exp20", 10) else 0.905)).all()
     assert share[0] < 0.995
