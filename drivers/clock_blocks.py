@@ -26,6 +26,15 @@ def arrival_groups(arrival_ns: IntArray, device_ns: IntArray) -> tuple[IntArray,
     return starts, last, np.minimum.reduceat(arrival_ns - device_ns, starts)
 
 
+def median(values: FloatArray) -> float:
+    """np.median of a few finite values (n,), n at least 1, several times faster."""
+    half = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, half)[half])
+    ordered = np.partition(values, (half - 1, half))
+    return (float(ordered[half - 1]) + float(ordered[half])) / 2
+
+
 def huber_line(at_s: FloatArray, value: FloatArray, ridge: float = 0.0) -> tuple[float, FloatArray]:
     """Slope of a robust line, and what is left of the values at 0 s once it is taken out. (n,) each."""
     weight = np.ones(len(at_s))
@@ -37,8 +46,8 @@ def huber_line(at_s: FloatArray, value: FloatArray, ridge: float = 0.0) -> tuple
         away = weight * (at_s - middle)
         slope = float(away @ (value - level)) / max(float(away @ (at_s - middle)) + ridge, 1e-12)
         rest = value - slope * at_s
-        off = np.abs(rest - np.median(rest))
-        scale = max(1.5 * 1.4826 * float(np.median(off)), 100.0)
+        off = np.abs(rest - median(rest))
+        scale = max(1.5 * 1.4826 * median(off), 100.0)
         weight = scale / np.maximum(off, scale)
     return slope, rest
 

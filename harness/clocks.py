@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from drivers.clock_blocks import median
 from drivers.clock_fit import ClockFit, fit_clock
 from drivers.clock_floor import lowest_of
 from drivers.clock_steps import find_steps
@@ -254,10 +255,10 @@ def slope_of(
     if count < 3 or not span_s:
         return 0.0, float("inf")
     first, second = np.triu_indices(count, 1)
-    slope = float(np.median((floor_ns[second] - floor_ns[first]) / (at_s[second] - at_s[first])))
+    slope = median((floor_ns[second] - floor_ns[first]) / (at_s[second] - at_s[first]))
     rest = floor_ns - slope * at_s
-    rest = rest - np.median(rest)
-    scatter = max(1.4826 * float(np.median(np.abs(rest))), float(np.sqrt(np.mean(rest**2))) / 2)
+    rest = rest - median(rest)
+    scatter = max(1.4826 * median(np.abs(rest)), float(np.sqrt(np.mean(rest**2))) / 2)
     error = scatter / float(np.sqrt(np.sum((at_s - at_s.mean()) ** 2)))
     return slope, 1.4 * (1.96 + 8 / count) * error + (cell_ns + steady_ns) / span_s
 
