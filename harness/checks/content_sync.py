@@ -64,6 +64,8 @@ class _Finding:
     cure: str = "so run longer"
     still: bool = False
     """Its content moves too little for this limit."""
+    doubtful: bool = False
+    """Most of a stream was left out for low quality: what is left may be distorted, so that nothing fails by it."""
 
     def late_parts(self) -> list[Part]:
         """Parts of the run that lie surely beyond the limit."""
@@ -77,7 +79,7 @@ class _Finding:
         more_ms = _CERTAIN * (found.half_ms - self.unsure_ms)
         beyond = found.low_ms - more_ms > limit or found.high_ms + more_ms < -limit
         if beyond or any(p.stop_s - p.start_s >= _PART_S for p in late):
-            return Outcome.FAIL
+            return Outcome.INCONCLUSIVE if self.doubtful else Outcome.FAIL
         return Outcome.PASS if -limit <= found.low_ms and found.high_ms <= limit and not late else Outcome.INCONCLUSIVE
 
     def drift_outcome(self, limit: float) -> Outcome:
@@ -86,7 +88,7 @@ class _Finding:
         if self.excess.refused is None and -limit <= low and high <= limit:
             return Outcome.PASS
         more = _CERTAIN * (high - low) / 2
-        if self.excess.refused is None and (low - more > limit or high + more < -limit):
+        if self.excess.refused is None and (low - more > limit or high + more < -limit) and not self.doubtful:
             return Outcome.FAIL
         return Outcome.INCONCLUSIVE
 
@@ -170,7 +172,9 @@ def _against_truth(content: Content, prospect: Prospect, limits: LIMITS) -> _Fin
     )
     words = "{lag} against what the simulator rendered" + (f"; {content.left_out}" if content.left_out else "")
     excess = _beyond(found, Expected(prospect.floor_ms))
-    finding = _Finding(stream.key, (stream.role,), limit, excess, words, True, cure=_cure(content))
+    finding = _Finding(
+        stream.key, (stream.role,), limit, excess, words, True, cure=_cure(content), doubtful=content.mostly_poor
+    )
     vague = found.still if found.refused is not None else found.half_ms > limit / 2
     open_yet = finding.lag_outcome() is Outcome.INCONCLUSIVE and not finding.late_parts()
     return replace(finding, still=content.kind not in _HEART and vague and open_yet)
@@ -188,7 +192,8 @@ def _pair(a: Content, b: Content, world: World | None, limits: LIMITS) -> _Findi
     words += "".join(f"; of {c.stream.key} {c.left_out}" for c in (a, b) if c.left_out)
     limit = limits.max_offset_ms + expected.report_ms
     excess, subject = _beyond(found, expected), f"{a.stream.key}~{b.stream.key}"
-    return _Finding(subject, roles, limit, excess, words, False, expected.unsure_ms, _cure(a, b))
+    poor = a.mostly_poor or b.mostly_poor
+    return _Finding(subject, roles, limit, excess, words, False, expected.unsure_ms, _cure(a, b), doubtful=poor)
 
 
 def _cure(*contents: Content) -> str:
@@ -237,6 +242,8 @@ def _verdicts(finding: _Finding, blamed: dict[str, str], limits: LIMITS) -> list
         reason += f"; from {part.start_s:.0f} s to {part.stop_s:.0f} s it is {late}"
     if outcome is Outcome.FAIL:
         reason += f"; {_fault_words(finding, blamed)}"
+    elif outcome is Outcome.INCONCLUSIVE and finding.doubtful:
+        reason += "; what is left of so poor a signal may be distorted, so nothing fails by it"
     elif outcome is Outcome.INCONCLUSIVE and not finding.late_parts():
         reason += f"; known to +-{found.half_ms:.0f} ms only, which straddles the limit, {finding.cure}"
     drifts, half = finding.drift_outcome(limits.max_drift_ppm), (found.drift_high_ppm - found.drift_low_ppm) / 2

@@ -32,6 +32,8 @@ _SLACK_S = 0.2
 """So much the way of a report may vary."""
 _SURE = 0.7
 """Of the intervals, so many must fit their beat: where many are wrong, some fit by chance."""
+_TOLD = 0.7
+"""Of the time, so much must the intervals add up to."""
 _SHIFTS, _CHANGE = 12, 2.0
 """Beats either way that are tried, and how many intervals must fit better for a change of shift."""
 
@@ -51,6 +53,9 @@ def align_intervals(
     few = min(len(a_s) - 1, len(rr_ms))
     if few < _FEWEST:
         return refuse(f"only {max(few, 0)} RR intervals and beats go together, {_FEWEST} are needed", max(few, 0))
+    told = float(np.sum(rr_ms)) / 1e3 / max(float(np.ptp(times_s)), 1.0)
+    if not _TOLD <= told <= 1 / _TOLD:
+        return refuse(f"the RR intervals add up to {100 * told:.0f} % of the time: many are lost or wrong", few)
     alike, likeness, late_s = _compared(a_s, np.asarray(rr_ms, dtype=np.float64), np.asarray(times_s, dtype=np.float64))
     possible = (late_s >= -reach_s) & (late_s <= reach_s + report_s)
     meets = possible.any(axis=1)  # there are beats at that time at all

@@ -92,6 +92,11 @@ class Content:
         return float(len(np.unique(self.times_s[self.usable].astype(np.int64))))
 
     @property
+    def mostly_poor(self) -> bool:
+        """More than half was left out for its quality, so that the rest may be distorted too."""
+        return bool(len(self.usable)) and float(np.mean(self.usable)) < 0.5
+
+    @property
     def left_out(self) -> str:
         """How much was left out for its quality, or nothing."""
         bad = int((~self.usable).sum())

@@ -44,7 +44,8 @@ def _wander_ppm_per_min(level: float, clock: dict[str, Any]) -> float:
 
 
 def _growth_ms_per_min(level: float, clock: dict[str, Any]) -> float:
-    return 60 * abs(level)
+    """A clock that runs slow looks like a delay that grows."""
+    return abs(60 * level - 0.06 * float(clock.get("ppm", 0.0)))
 
 
 COMPARISONS = (

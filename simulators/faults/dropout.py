@@ -21,7 +21,7 @@ class FAULT(FrameFault):
     NAME: ClassVar[str] = "dropout"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"quality"})
-    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("mean_lost_percent", (0.05, 0.5, 2, 5, 10, 20, 50))
+    LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("mean_lost_percent", (0.05, 0.5, 2, 5, 10, 20, 50, 80))
 
     mean_lost_percent: float = key(10.0, "share of frames lost in the long run", "%", low=0.001, high=99)
     mean_burst_frames: float = key(5.0, "mean length of a burst of losses", "frames", low=1, high=100000)

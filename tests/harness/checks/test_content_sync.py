@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,11 +11,12 @@ from harness.bench import Mode, stream_specs
 from harness.checks.content_sync import LIMITS, check
 from harness.checks.registry import check_names, load_check
 from harness.recording_files import load_recording
-from harness.rig_file import parse_rig
+from harness.rig_file import parse_rig, read_rig
 from harness.run import run_rig
 from harness.stage import ModelStage
 from harness.verdict import Outcome, exit_code
 
+ROOT = Path(__file__).parents[3]
 RIG = """
 schema: 1
 name: hearts
@@ -293,12 +295,23 @@ def test_a_heart_in_step_with_the_straps_reports_is_no_late_strap(seed, subject)
     assert all("strap/rr" in v.subject and "in step with the reports" in v.reason for v in unsure)
 
 
-@pytest.mark.parametrize("seed", [2, 4])
+@pytest.mark.parametrize("seed", [2, 4, 33])
 def test_intervals_that_were_cut_on_their_way_are_refused(seed):
     rig = replace(damaged(HEARTS, "strap", {"fault": "truncate", "probability_percent": 50}), seed=seed)
     verdicts = check(recorded(rig), LIMITS())
     assert not failing(verdicts)
     assert lags(verdicts)["strap/rr~wrist/ppg"].outcome is Outcome.INCONCLUSIVE
+
+
+def test_nothing_fails_by_what_is_left_of_a_poor_signal():
+    """Two thirds of the pulses lie under a swinging baseline; the others seem late by 160 ms."""
+    demo = replace(read_rig(ROOT / "rigs" / "demo.rig.yaml"), seed=59)
+    verdicts = check(recorded(damaged(demo, "wrist", {"fault": "baseline_wander", "level": 2})), LIMITS())
+    assert not failing(verdicts)
+    pair = lags(verdicts)["chest/ecg~wrist/ppg"]
+    assert pair.outcome is Outcome.INCONCLUSIVE
+    assert "67 % left out for low quality" in pair.reason
+    assert "nothing fails by it" in pair.reason
 
 
 @pytest.mark.parametrize("level", [None, 0.02, 0.0375])

@@ -96,6 +96,13 @@ def test_many_wrong_intervals_are_refused(person):
     assert said is not None
 
 
+def test_intervals_that_do_not_add_up_to_the_time_are_refused(person):
+    someone = person(4)
+    rr_ms, stamps_s = reports(someone, 10, 30, 0.1)
+    there = np.arange(len(rr_ms)) % 5 < 3
+    assert "add up to 6" in align_intervals(someone.beats(5, 45), rr_ms[there], stamps_s[there]).refused
+
+
 def test_reports_every_two_seconds_are_understood(person):
     someone = person(5, heart_rate_bpm=72.0)
     beats = someone.beat_events(10, 70)

@@ -27,7 +27,8 @@ SPECS = {
     "raw": StreamSpec("raw", "raw", ("one",), "1", 100.0, lsb=0.001, low=-10, high=10),
 }
 SECONDS = 32
-FAULTS = [load_fault(name) for name in fault_names() if issubclass(load_fault(name), SampleFault)]
+EVERY = [load_fault(name) for name in fault_names() if issubclass(load_fault(name), SampleFault)]
+FAULTS = [fault for fault in EVERY if "quality" in fault.TOUCHES]
 PAIRS = [(fault, kind) for fault in FAULTS for kind in sorted(fault.KINDS)]
 LEVELLED = [(fault, kind) for fault, kind in PAIRS if hasattr(fault, "DEFAULT_LEVELS") and fault.NAME != "clipping"]
 
