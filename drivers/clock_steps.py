@@ -100,7 +100,8 @@ class _Found:
 
 class StepFinder:
     """find_steps() for a stream that comes in pieces, in bounded memory: how it is cut changes no answer. What it tells
-    is certain at once, and may still be undone by the next samples: lasting() takes that out.
+    is certain at once, and may still be undone by the next samples: lasting() takes that out. On links with two
+    arrivals a second, a step too small to be seen with certainty may be found by one cut and not by another.
 
     ``smallest_ms``: smallest step looked for.
     """

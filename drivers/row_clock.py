@@ -120,7 +120,7 @@ class RowClock:
 
     def unread(self) -> None:
         """The last row of the last read() will be handed in again."""
-        if self._wrap_ns and abs(int(self._moved[-1])) > self._wrap_ns // 4:
+        if self._wrap_ns and len(self._moved) and abs(int(self._moved[-1])) > self._wrap_ns // 4:
             self._strayed -= int(self._moved[-1])
         self._last, self._moved = self._previous, self._moved[:-1]
 

@@ -262,7 +262,7 @@ def test_the_command_shows_the_card_and_says_why_it_ends_as_it_does(small, capsy
     assert "2 of 2 clean runs without a false alarm" in out
     assert "too few seeds: " in out
     assert out.rstrip().endswith("exit 4: INCONCLUSIVE: too few seeds for what is claimed")
-    assert "mean_lost_percent = 50" in out
+    assert "mean_lost_percent = 80" in out
 
 
 @pytest.mark.parametrize(

@@ -125,8 +125,9 @@ def test_a_client_that_does_not_read_loses_whole_chunks_and_blocks_nothing(pty_a
     while len(received) < pty_at.sent_bytes:
         received += read_until(client, 1)
         pty_at.attend()
-    count = len(received) // 100
-    assert received == b"".join(frames[:count]), "what got through is whole frames from the beginning on"
+    got = [received[at : at + 100] for at in range(0, len(received), 100)]
+    left = iter(frames)  # the system may make room in between, so that frames get through behind lost ones
+    assert all(frame in left for frame in got), "what got through is whole frames, in order"
     os.close(client)
 
 
