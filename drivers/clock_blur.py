@@ -36,7 +36,7 @@ def log_upper(
     """
     kind, typical = _classes(late, scale, frame)
     step = _step(offset, scale)
-    wait = np.asarray((np.arange(_length(_REACH * scale, step)) + 0.5) * step, dtype=np.float64)
+    wait = _distances(_REACH * scale, step)
     least, most = _ends(typical, scale, frame)
     table = _log((np.minimum(_share(wait / scale), most) - least) / (most - least))
     return _summed(at_s, top, kind, table, slope, offset, step)
@@ -57,7 +57,7 @@ def log_lower(
     far = late >= _REACH * scale
     total = _far_below(at_s[far], bottom[far], late[far], scale, frame, slope, offset, step)
     kind, typical = _classes(late[~far], scale, frame)
-    over = (np.arange(_length(_REACH * scale, step)) + 0.5) * step
+    over = _distances(_REACH * scale, step)
     least, most = _ends(typical, scale, frame)
     table = _log((most - np.maximum(_share((typical - over) / scale), least)) / (most - least))
     return total + _mirrored(at_s[~far], bottom[~far], kind, table, slope, offset, step)
@@ -66,7 +66,7 @@ def log_lower(
 def log_frame(at_s: FloatArray, bottom: FloatArray, frame: float, slope: FloatArray, offset: FloatArray) -> FloatArray:
     """Log probability that the poll before came so early in its frame as a line asks for. (s, o)"""
     step = _step(offset, frame)
-    over = (np.arange(_length(frame, step)) + 0.5) * step
+    over = _distances(frame, step)
     kind = np.zeros(len(bottom), dtype=np.int64)
     return _mirrored(at_s, bottom, kind, _log(np.minimum(over / frame, 1.0))[None], slope, offset, step)
 
@@ -95,7 +95,7 @@ def _far_below(
 ) -> FloatArray:
     """log_lower() of chunks later than any jitter: what counts is the distance from where the chunk arrived."""
     kind, typical = _classes(late, scale, frame)
-    wait = np.asarray((np.arange(_length(_REACH * scale, step)) + 0.5) * step, dtype=np.float64)
+    wait = _distances(_REACH * scale, step)
     least, most = _ends(typical, scale, frame)
     table = _log((most - np.maximum(_share(wait / scale), least)) / (most - least))
     tilted = slope[:, None] * at_s
@@ -130,8 +130,10 @@ def _step(offset: FloatArray, scale: float) -> float:
     return apart / max(int(np.ceil(_BINS_A_SCALE * apart / scale)), 1)
 
 
-def _length(reach: float, step: float) -> int:
-    return min(int(np.ceil(reach / step)), _MOST_BINS)
+def _distances(reach: float, step: float) -> FloatArray:
+    """The middles of a table's bins."""
+    count = min(int(np.ceil(reach / step)), _MOST_BINS)
+    return np.asarray((np.arange(count) + 0.5) * step, dtype=np.float64)
 
 
 def _mirrored(

@@ -67,11 +67,11 @@ class Centre:
         phi = basis(NODES, len(self.theta) - 1)
         band = self.t95 * np.sqrt(np.einsum("ni,ij,nj->n", phi, self.covariance, phi))
         ends = [
-            tuple(float(v + k * spread[axis]) / self.half_s**axis for k in (-1, 0, 1))
-            for axis, v in enumerate(self.theta)
+            (float(v - off) / self.half_s**axis, float(v) / self.half_s**axis, float(v + off) / self.half_s**axis)
+            for axis, (v, off) in enumerate(zip(self.theta, spread, strict=True))
         ]
         curve = ends[2] if len(ends) > 2 else (0.0, 0.0, 0.0)
-        return ClockLine(self.half_s, float(self.theta[0]), ends[1], curve, (-band, band))  # type: ignore[arg-type]
+        return ClockLine(self.half_s, float(self.theta[0]), ends[1], curve, (-band, band))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,11 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drivers.clock_blocks import arrival_groups, huber_line
 from drivers.clock_line import NODES
 from drivers.types import FloatArray, IntArray
-
-__all__ = ["ClockFit", "arrival_groups", "fit_clock", "huber_line"]
 
 _SECOND_NS = 1_000_000_000
 

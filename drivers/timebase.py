@@ -17,11 +17,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from drivers.clock_fit import ClockFit, arrival_groups, fit_clock, huber_line
-from drivers.clock_steps import Step, find_steps
+from drivers.clock_blocks import arrival_groups, huber_line
 from drivers.types import FloatArray, IntArray, Samples, StreamSpec
-
-__all__ = ["ClockFit", "OnlineTimebase", "Step", "arrival_groups", "arrivals_tell", "find_steps", "fit_clock"]
 
 _SECOND_NS = 1_000_000_000
 _BLOCK_PERIODS = 8

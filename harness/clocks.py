@@ -223,6 +223,11 @@ def floors(arrival_ns: IntArray, delay_ns: FloatArray) -> tuple[IntArray, FloatA
 _DRIFTS: WeakKeyDictionary[StreamClock, tuple[ClockFit, tuple[float, float]]] = WeakKeyDictionary()
 
 
+def chance_of(floor_ns: FloatArray) -> float:
+    """Robust standard deviation of floors (b,) by chance, ns: by their second differences, which no drift changes."""
+    return 1.4826 * float(np.median(np.abs(np.diff(floor_ns, 2)))) / float(np.sqrt(6))
+
+
 def drift_known(clock: StreamClock, fit: ClockFit) -> tuple[float, float]:
     """95 % interval of a fit's drift, ppm, as two witnesses have it: the fit, and a line through the floors of seconds.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from drivers.types import FloatArray, IntArray
-from harness.clocks import StreamClock, floors
+from harness.clocks import StreamClock, chance_of, floors
 from harness.recording import Recording, StreamData
 
 WINDOW_S = 5.0
@@ -93,7 +93,7 @@ def _edges(floor_ns: FloatArray) -> tuple[FloatArray, float]:
     """
     padded = np.concatenate([floor_ns[:1], floor_ns, floor_ns[-1:]])
     median = np.median(np.lib.stride_tricks.sliding_window_view(padded, 3), axis=1)
-    chance = 1.4826 * float(np.median(np.abs(np.diff(floor_ns, 2)))) / np.sqrt(6)
+    chance = chance_of(floor_ns)
     return median, float(1.96 * 1.25 * chance / np.sqrt(3))
 
 

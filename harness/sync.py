@@ -11,7 +11,7 @@ import numpy as np
 
 from drivers.clock_fit import ClockFit
 from drivers.types import FloatArray, IntArray
-from harness.clocks import STEADY_NS, StreamClock, floors, slope_of
+from harness.clocks import STEADY_NS, StreamClock, chance_of, floors, slope_of
 
 
 def nearest_differences(a_times_s: FloatArray, b_times_s: FloatArray) -> tuple[float, float]:
@@ -155,7 +155,7 @@ def _departs(floor_ns: FloatArray, cell_ns: float) -> bool:
     if len(floor_ns) < 2 * several:
         return False
     smooth = np.median(np.lib.stride_tricks.sliding_window_view(floor_ns, several), axis=1)
-    chance = 1.4826 * float(np.median(np.abs(np.diff(floor_ns, 2)))) / np.sqrt(6)
+    chance = chance_of(floor_ns)
     least = _SIGMAS * 1.25 * chance / np.sqrt(several) + cell_ns / 2
     return bool(np.abs(smooth - np.median(smooth)).max() > least)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drivers.timebase import fit_clock
+from drivers.clock_fit import fit_clock
 from harness.sync import nearest_differences, nearest_distances, pair_offset
 
 
