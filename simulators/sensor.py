@@ -245,7 +245,10 @@ class SimulatedSensor:
         mine = (due_ns >= self._events_from_ns) & (due_ns <= until_ns)
         world, values, due_ns = world[mine], values[mine], due_ns[mine]
         index = self._taken[number] + np.arange(len(world), dtype=np.int64)
+        for stage in source.stages:
+            values = stage.apply(self._base[number] + self._taken[number], world, values)
         self._taken[number] += len(world)
+        source.next_index = self._base[number] + self._taken[number]
         return Block(index, due_ns, self._device_ns(self.clock.phase(world), world), digitise(values, source.spec))
 
     def _measure(self, source: StreamSource, first: int, world: FloatArray) -> FloatArray:

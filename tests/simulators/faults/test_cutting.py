@@ -19,6 +19,8 @@ EXTREME = {
     "jitter": {"distribution": "exponential"},
     "delay": {"ms": 900, "growth_ms_per_s": 500},
     "lead_off": {"reads": "noise"},
+    "spikes": {"per_s": 100},
+    "hold": {"packet_ms": 16},
 }
 RATE_HZ = 130.0
 N = 1200

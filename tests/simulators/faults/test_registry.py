@@ -10,7 +10,10 @@ from drivers.types import KINDS, StreamSpec
 from simulators.faults import ByteFault, DeviceFault, FrameFault, LinkFault, SampleFault
 from simulators.faults.registry import fault_names, load_fault, make_fault
 
-CHECKS = {"latency", "sync", "quality", "delivery", "rate", "connect", "content_sync", "age"}
+CHECKS = {
+    "latency", "sync", "quality", "delivery", "rate", "connect", "content_sync", "age", "noise_floor", "saturation",
+    "lead_off", "hr_accuracy", "rr_accuracy", "spo2_accuracy", "respiration_accuracy",
+}  # fmt: skip
 LAYERS = {"samples": SampleFault, "frames": FrameFault, "bytes": ByteFault, "device": DeviceFault, "link": LinkFault}
 
 
@@ -19,6 +22,7 @@ def test_all_the_faults_of_the_field_are_there():
         "baseline_wander", "mains_hum", "emg", "motion", "electrode_pop", "lead_off", "flatline", "clipping",
         "low_perfusion", "quantisation", "dropout", "duplicate", "reorder", "truncate", "jitter", "stall", "bit_flip",
         "garbage", "clock_drift", "clock_step", "clock_wander", "counter_reset", "delay", "slow_start", "unplug",
+        "white_noise", "spikes", "hold", "bias",
     }  # fmt: skip
     assert not {name for name in fault_names() if name.startswith("_") or name == "registry"}
 
@@ -88,6 +92,9 @@ def test_whole_numbers_and_lists_are_taken_as_yaml_gives_them():
         ({"fault": "unplug", "start_s": 20}, ["at_s", "10", "start_s 20"]),
         ({"fault": "stall", "at_s": [1, 30], "stop_s": 20}, ["at_s", "30"]),
         ({"fault": "counter_reset", "every_s": 10, "stop_s": 5}, ["counter_reset", "every_s"]),
+        ({"fault": "bias", "gain": 1}, ["gain 1", "offset 0", "change nothing"]),
+        ({"fault": "bias", "gain": 0}, ["gain", "0", "more than 0"]),
+        ({"fault": "hold", "fraction": 1.2}, ["fraction", "1.2", "at most 1"]),
     ],
 )
 def test_what_is_wrong_with_a_fault_is_named(given, words):
