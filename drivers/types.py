@@ -46,6 +46,8 @@ class StreamSpec:
     """The wire carries a counter."""
     play_ms: float = 0.0
     """A message is complete by up to so much later than the shortest one would be: numbers in text gain digits."""
+    mains_hz: float | None = None
+    """Mains frequency where the sensor is used, 50 or 60; None where nobody has said."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,6 +18,7 @@ FLAGS = {
     "low_perfusion": "hardly any pulse in the light (PPG)",
     "off_body": "values that no body has: not worn, lead off, no contact",
     "unknown": "too little of the stream has come to say anything",
+    "nan": "values that are no numbers",
     "noise": "broad noise: muscle, or a bad contact",
     "baseline": "the baseline wanders further than the signal is high",
     "pop": "sudden jumps much larger than the signal: an electrode that lets go",

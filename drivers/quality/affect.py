@@ -12,7 +12,7 @@ _END = 1.0
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; an estimator that has lost the face sticks or sits at the end of its scale."""
-    size = np.abs(windows.values).max(axis=1)
+    size = np.abs(windows.values).max(axis=2)
     outside = ~(size <= _END + 1e-6)
     parts = {
         "range": ramp(windows.mean(outside), 0.2, 0.02),

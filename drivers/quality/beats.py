@@ -70,9 +70,9 @@ def strongest(level: FloatArray, places: IntArray, reach: int) -> IntArray:
 
 
 def bandpass(values: FloatArray, rate_hz: float, low_hz: float, high_hz: float) -> FloatArray:
-    """Zero-phase second-order band, (n,); low_hz 0 or high_hz beyond Nyquist leave that side open."""
+    """Zero-phase second-order band along the last axis; low_hz 0 or high_hz beyond Nyquist leave that side open."""
     sos = _sections(rate_hz, low_hz, high_hz)
-    pad = min(len(values) - 1, round(1.5 * rate_hz / max(low_hz, 0.5)))
+    pad = min(values.shape[-1] - 1, round(1.5 * rate_hz / max(low_hz, 0.5)))
     return np.asarray(signal.sosfiltfilt(sos, values, padlen=max(pad, 0)))
 
 

@@ -15,17 +15,17 @@ _SENSOR_NOISE_US = 0.002
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst channel counts."""
-    return Table.worst(_channel(windows, channel) for channel in windows.values.T)
+    return Table.worst(_channel(windows, channel) for channel in windows.channels())
 
 
 def _channel(windows: Windows, raw: FloatArray) -> Table:
     unit = siemens(windows.spec)
     value = raw * (unit or 1.0)
-    change = np.diff(value, prepend=value[:1])
-    off = np.zeros(len(value), dtype=bool) if unit is None else (value < LOWEST_US) | (value > HIGHEST_US)
+    change = np.diff(value, prepend=value[:, :1])
+    off = np.zeros(value.shape, dtype=bool) if unit is None else (value < LOWEST_US) | (value > HIGHEST_US)
     steep = np.abs(change) * windows.rate_hz > STEEPEST_US_PER_S if unit is not None else off
     # What turns back within a sample is no sweat: the second difference is free of level and slope.
-    bend = windows.mean(np.abs(np.diff(change, prepend=change[:1]))) / 2
+    bend = windows.mean(np.abs(np.diff(change, prepend=change[:, :1]))) / 2
     level = np.maximum(windows.mean(np.abs(value)), 1e-9)
     jump = windows.largest(np.abs(change)) / np.maximum(0.15 * level, 0.3)
     stuck = windows.held(_SENSOR_NOISE_US / (unit or 1.0))

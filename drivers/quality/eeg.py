@@ -19,7 +19,7 @@ _STEP_RATE_HZ = 250.0
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst electrode counts."""
-    return Table.worst(_electrode(windows, channel) for channel in windows.values.T)
+    return Table.worst(_electrode(windows, channel) for channel in windows.channels())
 
 
 def _electrode(windows: Windows, raw: FloatArray) -> Table:
@@ -30,7 +30,7 @@ def _electrode(windows: Windows, raw: FloatArray) -> Table:
     hum = line_rms(windows, microvolt)
     muscle = np.sqrt(np.maximum(windows.rms(microvolt - below) ** 2 - hum**2, 0))
     rest = np.maximum(windows.rms(bandpass(below, rate, _BAND_HZ[0], _MUSCLE_HZ)), 1e-9)
-    step = windows.largest(np.abs(np.diff(brain, prepend=brain[:1]))) * rate / _STEP_RATE_HZ
+    step = windows.largest(np.abs(np.diff(brain, prepend=brain[:, :1]))) * rate / _STEP_RATE_HZ
     wander = windows.rms(bandpass(microvolt, rate, _SETTLING_HZ, _BAND_HZ[0]))
     swing = windows.swing(brain)
     known = unit is not None

@@ -17,7 +17,7 @@ def assess(windows: Windows) -> Table:
         "saturated": ramp(windows.mean(windows.railed() | windows.clipped()), 0.1, 0.01),
     }
     flags = {name: parts[name] < 0.5 for name in parts}
-    flags["hum"] = np.any([_hum(windows, channel) for channel in windows.values.T], axis=0)
+    flags["hum"] = np.any([_hum(windows, channel) for channel in windows.channels()], axis=0)
     return Table(parts, flags)
 
 

@@ -19,7 +19,7 @@ _MS = {"ms": 1.0, "s": 1000.0}
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; kinds ``heart_rate`` (beats a minute) and ``rr`` (a time)."""
-    value = windows.values[:, 0]
+    value = np.ascontiguousarray(windows.values[:, :, 0])
     if windows.spec.kind == "rr":
         value = value * _MS.get(windows.spec.unit, 1.0)
         return _judge(windows, value, SHORTEST_MS, LONGEST_MS, _LARGEST_RATIO)
@@ -29,7 +29,7 @@ def assess(windows: Windows) -> Table:
 def _judge(windows: Windows, value: FloatArray, low: float, high: float, largest: float) -> Table:
     outside = ~((value >= low) & (value <= high))
     inside = np.clip(np.nan_to_num(value, nan=low), low, high)
-    ratio = np.abs(np.diff(np.log(inside), prepend=np.log(inside[:1]))) > np.log(largest)
+    ratio = np.abs(np.diff(np.log(inside), prepend=np.log(inside[:, :1]))) > np.log(largest)
     parts = {
         "range": ramp(windows.mean(outside), 0.3, 0.05),
         "continuity": ramp(windows.mean(ratio), 0.4, 0.1),

@@ -14,7 +14,7 @@ _BREATH_HZ = (0.07, 0.75)
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst channel counts."""
-    return Table.worst(_channel(windows, channel) for channel in windows.values.T)
+    return Table.worst(_channel(windows, channel) for channel in windows.channels())
 
 
 def _channel(windows: Windows, raw: FloatArray) -> Table:
@@ -39,6 +39,6 @@ def _unclipped(windows: Windows, raw: FloatArray) -> FloatArray:
     """1 where breaths have no flat ends, (w,). A pause after breathing out is natural; flat at both ends is not."""
     ends = []
     for side in (raw, -raw):
-        level = Windows(side[:, None], windows.starts, windows.stops, windows.rate_hz, windows.spec)
+        level = Windows(side[:, :, None], windows.rate_hz, windows.spec)
         ends.append(level.mean(level.clipped(reach_s=0.5, at_least_s=0.2, at_most_s=2.5, bottoms=False)))
     return ramp(np.minimum(*ends), 0.08, 0.02)

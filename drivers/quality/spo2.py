@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from drivers.quality.windows import Table, Windows, ramp
 from drivers.types import FloatArray
 
@@ -16,13 +14,12 @@ FASTEST_PERCENT_PER_S = 4.0
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst channel counts."""
-    return Table.worst(_channel(windows, channel) for channel in windows.values.T)
+    return Table.worst(_channel(windows, channel) for channel in windows.channels())
 
 
 def _channel(windows: Windows, percent: FloatArray) -> Table:
     outside = (percent < LOWEST_PERCENT) | (percent > HIGHEST_PERCENT)
-    back = min(max(1, round(windows.rate_hz)), len(percent) - 1)
-    change = np.abs(percent - np.concatenate([np.repeat(percent[:1], back), percent[:-back]])) if back else 0 * percent
+    change = windows.since(percent, 1.0)
     parts = {
         "range": ramp(windows.mean(outside), 0.3, 0.05),
         "rate": ramp(windows.mean(change > FASTEST_PERCENT_PER_S), 0.3, 0.05),

@@ -35,6 +35,10 @@ _MODALITIES: Mapping[str, ModuleType] = {
 _LONGEST_FILL_S = 3.0
 """A hole beyond this is cut short on the grid: delivery has brought the score to 0 already."""
 _RESCORE_NS = _SECOND_NS
+_AT_ONCE = 1 << 17
+"""Samples of windows that are held at a time: more would not fit a core's cache."""
+_NO_NUMBERS_BAD = 0.05
+"""Share of values that are no numbers which leaves nothing of a score."""
 _FEWEST = 3
 """Samples below which a window says nothing about the signal."""
 
@@ -97,21 +101,23 @@ def score_windows(
 
 
 def scores(
-    values: FloatArray, times_ns: IntArray, spec: StreamSpec, ends_ns: IntArray, length_s: float | None = None
-) -> Scores:
-    """The same with every part."""
+    values: FloatArray, times_ns: IntArray, spec: StreamSpec, ends_ns: IntArray, length_s: float | None = None,
+    born_ns: int | None = None,
+) -> Scores:  # fmt: skip
+    """The same with every part. ``born_ns``: when the stream began, if that was before the first of these samples."""
     length_ns = round((length_s or window_s(spec.kind)) * _SECOND_NS)
     ends = np.asarray(ends_ns, dtype=np.int64)
     if len(times_ns) and (np.diff(times_ns) < 0).any():
         order = np.argsort(times_ns, kind="stable")
         values, times_ns = values[order], times_ns[order]
     born = int(times_ns[0]) if len(times_ns) else np.iinfo(np.int64).max
+    born = min(born, born_ns) if born_ns is not None else born
     begins = np.minimum(np.maximum(ends - length_ns, born), ends)
     known = ends - born >= min(shortest_s(spec.kind) * _SECOND_NS, length_ns) - _SECOND_NS / (spec.rate_hz or 1)
     first, last = np.searchsorted(times_ns, begins), np.searchsorted(times_ns, ends)
     delivered, gap = _delivered(times_ns, begins, ends, spec)
     usable = known & (last - first >= _FEWEST) & (delivered > 0)
-    result = _assess(values, times_ns, spec, first, last, usable)
+    result = _assess(values, times_ns, spec, first, last, usable, length_ns)
     known &= (spec.rate_hz is not None) | usable  # without a rate, silence is no loss
     result.flags["gap"] = known & gap
     result.flags["unknown"] = ~known
@@ -126,6 +132,14 @@ class _Result:
     flags: dict[str, np.typing.NDArray[np.bool_]]
     parts: dict[str, FloatArray]
 
+    def take(self, at: IntArray, table: Table, numbers: FloatArray) -> None:
+        """Enter what is said of the windows ``at`` (w,)."""
+        self.score[at] = table.score * numbers
+        for name, part in {**table.parts, "numbers": numbers}.items():
+            self.parts.setdefault(name, np.full(len(self.score), np.nan))[at] = part
+        for name, flag in {**table.flags, "nan": numbers < 0.5}.items():
+            self.flags.setdefault(name, np.zeros(len(self.score), dtype=bool))[at] = flag
+
 
 def _delivered(
     times_ns: IntArray, begins: IntArray, ends: IntArray, spec: StreamSpec
@@ -139,29 +153,43 @@ def _delivered(
 
 def _assess(
     values: FloatArray, times_ns: IntArray, spec: StreamSpec, first: IntArray, last: IntArray,
-    usable: np.typing.NDArray[np.bool_],
+    usable: np.typing.NDArray[np.bool_], length_ns: int,
 ) -> _Result:  # fmt: skip
     """The signal's parts in the usable windows, NaN and no flag in the others."""
-    count = len(first)
+    result = _Result(np.full(len(first), np.nan), {}, {})
     if not usable.any():
-        return _Result(np.full(count, np.nan), {}, {})
+        return result
     a, b = int(first[usable].min()), int(last[usable].max())
     even, place = _even(values[a:b], times_ns[a:b], spec.rate_hz)
-    broken: np.typing.NDArray[np.bool_] = ~np.all(np.isfinite(even), axis=1)
-    if broken.any():
-        even = np.where(broken[:, None], 0.0, even)
-    windows = Windows(even, place[first[usable] - a], place[last[usable] - a - 1] + 1, spec.rate_hz or 1.0, spec)
-    table: Table = _MODALITIES[spec.kind].assess(windows)
-    clean = 1 - np.minimum(windows.mean(broken) * 20, 1) if broken.any() else 1.0
-    score, flags = np.full(count, np.nan), {}
-    parts = {name: np.full(count, np.nan) for name in table.parts}
-    score[usable] = table.score * clean
-    for name, part in table.parts.items():
-        parts[name][usable] = part
-    for name, flag in table.flags.items():
-        flags[name] = np.zeros(count, dtype=bool)
-        flags[name][usable] = flag
-    return _Result(score, flags, parts)
+    starts, stops = place[first[usable] - a], place[last[usable] - a - 1] + 1
+    if spec.rate_hz is not None:  # stamps that tremble make windows a sample longer or shorter
+        starts = np.maximum(starts, stops - round(length_ns * spec.rate_hz / _SECOND_NS))
+    numbers, lengths = np.flatnonzero(usable), stops - starts
+    for length in np.unique(lengths).tolist():
+        same = np.flatnonzero(lengths == length)
+        many = max(1, _AT_ONCE // (length * even.shape[1]))
+        for part in (same[k : k + many] for k in range(0, len(same), many)):
+            rows = even[starts[part][:, None] + np.arange(length)]
+            result.take(numbers[part], *_judge(rows, spec))
+    return result
+
+
+def _judge(rows: FloatArray, spec: StreamSpec) -> tuple[Table, FloatArray]:
+    """What the modality says of windows (w, n, channels), and what values that are no numbers leave of it, (w,)."""
+    broken = np.logical_not(np.isfinite(rows).all(axis=2))
+    share = broken.mean(axis=1)
+    for row in np.flatnonzero(share > 0).tolist():
+        rows[row] = _bridged(rows[row], ~broken[row])
+    table: Table = _MODALITIES[spec.kind].assess(Windows(rows, spec.rate_hz or 1.0, spec))
+    return table, np.asarray(1 - np.minimum(share / _NO_NUMBERS_BAD, 1.0))
+
+
+def _bridged(row: FloatArray, whole: np.typing.NDArray[np.bool_]) -> FloatArray:
+    """(n, channels) with straight lines where a value is no number; zeros where there is none at all."""
+    if not whole.any():
+        return np.zeros_like(row)
+    at, known = np.arange(len(row)), np.flatnonzero(whole)
+    return np.stack([np.interp(at, known, channel[known]) for channel in row.T], axis=1)
 
 
 def _even(values: FloatArray, times_ns: IntArray, rate_hz: float | None) -> tuple[FloatArray, IntArray]:
@@ -197,7 +225,7 @@ class StreamScorer:
             self._born_ns = int(times_ns[0])
         self._blocks.append((samples.values, times_ns))
         newest = int(times_ns[-1])
-        while len(self._blocks) > 1 and int(self._blocks[1][1][0]) < newest - self._keep_ns:
+        while len(self._blocks) > 1 and int(self._blocks[1][1][0]) <= newest - self._keep_ns:
             self._blocks.popleft()
 
     def result(self) -> Quality:
@@ -208,16 +236,15 @@ class StreamScorer:
         if self._blocks:
             newest = int(self._blocks[-1][1][-1])
             if newest - self._scored_ns >= _RESCORE_NS or "unknown" in self._score.flags:
-                self._judge(newest)
+                self._score, self._scored_ns = self.score(), newest
         name, now = self.spec.name, self._score
         return Quality(now.score, {name: now.score}, {name: now.parts}, {name: now.flags})
 
-    def _judge(self, newest: int) -> None:
-        period = round(_SECOND_NS / self.spec.rate_hz) if self.spec.rate_hz else 1
-        end = newest + period
-        if self._born_ns is None or end - self._born_ns < shortest_s(self.spec.kind) * _SECOND_NS:
-            return
+    def score(self) -> Score:
+        """Score of the window that ends with the newest sample, the same as ``scores()`` of the whole stream gives."""
+        if self._born_ns is None:
+            return Score(float("nan"), frozenset({"unknown"}), {})
         values = np.concatenate([block[0] for block in self._blocks])
         times = np.concatenate([block[1] for block in self._blocks])
-        self._score = scores(values, times, self.spec, np.array([end])).at(0)
-        self._scored_ns = newest
+        end = int(times.max()) + (round(_SECOND_NS / self.spec.rate_hz) if self.spec.rate_hz else 1)
+        return scores(values, times, self.spec, np.array([end]), born_ns=self._born_ns).at(0)

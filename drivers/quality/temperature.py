@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from drivers.quality.windows import Table, Windows, ramp
 from drivers.types import FloatArray
 
@@ -16,15 +14,14 @@ _CELSIUS = frozenset({"C", "degC", "°C"})
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst channel counts."""
-    return Table.worst(_channel(windows, channel) for channel in windows.values.T)
+    return Table.worst(_channel(windows, channel) for channel in windows.channels())
 
 
 def _channel(windows: Windows, celsius: FloatArray) -> Table:
     known = windows.spec.unit in _CELSIUS
     off = ((celsius < LOWEST_C) | (celsius > HIGHEST_C)) & known
     # Over a second, so that the noise of a fast thermometer is no change.
-    back = min(max(1, round(windows.rate_hz)), len(celsius) - 1)
-    change = np.abs(celsius - np.concatenate([np.repeat(celsius[:1], back), celsius[:-back]])) if back else 0 * celsius
+    change = windows.since(celsius, 1.0)
     parts = {
         "range": ramp(windows.mean(off), 0.3, 0.05),
         "rate": ramp(windows.mean((change > FASTEST_C_PER_S) & known), 0.15, 0.02),

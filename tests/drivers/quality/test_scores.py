@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from drivers.quality import FLAGS, StreamScorer, score, score_windows, scores, shortest_s, window_s
-from drivers.quality.windows import Windows, long_runs, ramp
+from drivers.quality.windows import Windows, line_rms, long_runs, ramp
 from drivers.types import KINDS, Samples, StreamSpec
 
 SECOND_NS = 1_000_000_000
@@ -57,14 +59,48 @@ def test_before_the_first_sample_and_without_any_all_is_unknown():
     assert set(flags) == {frozenset({"unknown"})}
 
 
-def test_many_windows_at_once_score_as_one_by_one_does():
-    values = ecg(40, seed=3)
-    values[2500:3500] += np.random.default_rng(1).normal(0, 0.4, (1000, 1))
-    times = even(values, 250.0)
-    together, _ = score_windows(values, times, ECG, ends(10, 40))
-    alone = [score(values[(end - 10) * 250 : end * 250], 250.0, ECG).score for end in range(10, 41)]
-    assert np.abs(together - alone).max() < 0.2
-    assert ((together < 0.5) == (np.array(alone) < 0.5)).mean() > 0.9
+RATES = {"ecg": 250.0, "eeg": 250.0, "ppg": 64.0, "exg": 250.0, "raw": 100.0, "heart_rate": 1.0, "temperature": 4.0}
+
+
+def odd(kind: str, seconds: int = 40, seed: int = 5) -> tuple[StreamSpec, np.ndarray, np.ndarray]:
+    """A stream of the kind in which everything happens: pulses, noise, a flat piece, steps, a hole, trembling stamps."""
+    rate_hz, rng = RATES.get(kind, 25.0), np.random.default_rng(seed)
+    count = round(seconds * rate_hz)
+    wave = ecg(seconds, rate_hz)[:, 0] + np.cumsum(rng.normal(0, 0.01, count))
+    wave[count // 3 : count // 2] += rng.normal(0, 0.4, count // 2 - count // 3)
+    wave[count // 2 : count // 2 + count // 8] = wave[count // 2]
+    values = np.stack([60 + 3 * wave, 61 + 2 * wave], axis=1)[:, : 1 if kind in ("rr", "heart_rate") else 2]
+    times = np.rint((np.arange(count) + rng.normal(0, 0.02, count)) * SECOND_NS / rate_hz).astype(np.int64)
+    kept = np.ones(count, dtype=bool)
+    kept[int(0.7 * count) : int(0.72 * count)] = False
+    spec = StreamSpec("s", kind, ("red", "infrared")[: values.shape[1]], "counts", None if kind == "rr" else rate_hz)
+    return spec, values[kept], times[kept]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_window_scores_the_same_to_the_last_bit_alone_among_others_and_as_it_comes(kind):
+    spec, values, times = odd(kind)
+    newest, period = np.searchsorted(times, ends(3, 38)) - 1, round(SECOND_NS / RATES.get(kind, 25.0))
+    last = (times[newest] + period)[times[newest + 1] >= times[newest] + period]  # where the newest ends the window
+    together = scores(values, times, spec, last)
+    assert len(last) > 10
+    for number, end in enumerate(last.tolist()):
+        since = int(np.searchsorted(times, end - round(window_s(kind) * SECOND_NS)))
+        upto = int(np.searchsorted(times, end))
+        alone = scores(values[since:upto], times[since:upto], spec, np.array([end]), born_ns=int(times[0])).at(0)
+        assert _same(alone, together.at(number))
+        if kind != "rr":  # without a rate the newest sample ends the window
+            scorer = StreamScorer(spec)
+            index = np.arange(upto)
+            for piece in np.array_split(np.arange(upto), 7):
+                scorer.update(Samples("s", values[piece], index[piece], times[piece], None), times[piece])
+            assert _same(scorer.score(), together.at(number))
+
+
+def _same(a, b) -> bool:
+    names = set(a.parts) | set(b.parts)
+    pairs = [(a.parts.get(name, np.nan), b.parts.get(name, np.nan)) for name in names]
+    return a.flags == b.flags and all(np.array_equal(*pair, equal_nan=True) for pair in [*pairs, (a.score, b.score)])
 
 
 def test_a_window_without_a_single_sample_after_the_start_scores_zero():
@@ -88,7 +124,9 @@ def test_late_frames_that_come_out_of_order_are_put_in_order():
 def test_values_that_are_no_numbers_bring_the_score_down():
     values = ecg(10)
     values[700:1400] = np.nan
-    assert score(values, 250.0, ECG).score < 0.5
+    result = score(values, 250.0, ECG)
+    assert result.score < 0.5
+    assert "nan" in result.flags
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -178,7 +216,7 @@ def test_the_online_score_is_that_of_the_newest_window_however_it_came(step):
     values = ecg(20)
     scorer = StreamScorer(ECG)
     feed(scorer, values, even(values, 250.0), step)
-    assert float(scorer.result()) == pytest.approx(score(values[-2500:], 250.0, ECG).score, abs=0.1)
+    assert float(scorer.result()) == score(values[-2500:], 250.0, ECG).score
 
 
 def test_the_online_score_is_not_a_number_until_four_seconds_have_come():
@@ -296,14 +334,16 @@ def test_ramps_run_either_way():
 
 
 def test_long_runs_marks_whole_runs_and_nothing_else():
-    equal_to_previous = np.array([0, 1, 1, 0, 0, 1, 0, 1, 1, 1], dtype=bool)
-    assert long_runs(equal_to_previous, 3).astype(int).tolist() == [1, 1, 1, 0, 0, 0, 1, 1, 1, 1]
+    equal_to_previous = np.array([[0, 1, 1, 0, 0, 1, 0, 1, 1, 1], [0, 0, 1, 1, 1, 0, 1, 1, 0, 0]], dtype=bool)
+    assert long_runs(equal_to_previous, 3).astype(int).tolist() == [
+        [1, 1, 1, 0, 0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1, 1, 1, 0, 0],
+    ]  # fmt: skip
 
 
-def test_sliding_means_and_maxima_equal_the_plain_ones():
-    values = np.random.default_rng(0).normal(0, 1, 500)
-    starts, stops = np.array([0, 100, 250, 499]), np.array([500, 101, 400, 500])
-    windows = Windows(values[:, None], starts, stops, 50.0, ECG)
-    pairs = list(zip(starts, stops, strict=True))
-    assert windows.mean(values) == pytest.approx([values[a:b].mean() for a, b in pairs])
-    assert windows.largest(values).tolist() == [values[a:b].max() for a, b in pairs]
+def test_what_stands_still_in_the_mains_is_measured_and_what_is_beside_it_is_not():
+    time = np.arange(2500) / 250.0
+    rows = np.stack([np.sin(2 * np.pi * 50 * time), np.sin(2 * np.pi * 60 * time), np.sin(2 * np.pi * 45 * time)])
+    either = Windows(rows[:, :, None], 250.0, ECG)
+    assert line_rms(either, rows) == pytest.approx([np.sqrt(0.5), np.sqrt(0.5), 0], abs=1e-3)
+    told = Windows(rows[:, :, None], 250.0, replace(ECG, mains_hz=60.0))
+    assert line_rms(told, rows) == pytest.approx([0, np.sqrt(0.5), 0], abs=1e-3)
