@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -42,11 +43,17 @@ class Driver:
     ``host`` decodes, ``link`` carries, ``link.clock`` tells the time. With ``inbox`` and ``key`` several
     drivers share one consumer, which calls begin() on each, handle() with each item and tick() as time
     passes; what would take from the inbox (open, read, events) is not for such drivers.
+    ``mains_hz``: the mains' frequency where the sensor is used, which quality scores then need not guess.
     """
 
+    streams: tuple[StreamSpec, ...]
+    """What the sensor sends."""
+
     def __init__(
-        self, host: Host, link: Link, *, name: str = "sensor", key: str = "", inbox: Inbox | None = None
-    ) -> None:
+        self, host: Host, link: Link, *, name: str = "sensor", key: str = "", inbox: Inbox | None = None,
+        mains_hz: float | None = None,
+    ) -> None:  # fmt: skip
+        self.streams = tuple(replace(spec, mains_hz=spec.mains_hz or mains_hz) for spec in host.streams)
         self.host, self.link, self.name, self.key = host, link, name, key or name
         self.clock: Clock = link.clock
         self._shared = inbox is not None
@@ -59,13 +66,8 @@ class Driver:
         self._keep_alive: KeepAlive | None = getattr(host, "keep_alive", None)
         self._spoken_ns = 0  # when the sensor last heard that it is wanted
         self._early: list[Event] = []  # what has happened and is in no reading yet
-        self._timebases = {s.name: OnlineTimebase(None if arrivals_tell(s) else s.rate_hz) for s in host.streams}
-        self._scorers = {s.name: StreamScorer(s) for s in host.streams}
-
-    @property
-    def streams(self) -> tuple[StreamSpec, ...]:
-        """What the sensor sends."""
-        return self.host.streams
+        self._timebases = {s.name: OnlineTimebase(None if arrivals_tell(s) else s.rate_hz) for s in self.streams}
+        self._scorers = {s.name: StreamScorer(s) for s in self.streams}
 
     # --- opening and closing ------------------------------------------------------------------
 

@@ -71,13 +71,15 @@ def line_options(settings: Any) -> dict[str, Any]:
 
 
 def open_driver(
-    name: str, /, *, port: str | None = None, address: str | None = None, clock: Clock | None = None, **settings: Any
-) -> Driver:
+    name: str, /, *, port: str | None = None, address: str | None = None, clock: Clock | None = None,
+    mains_hz: float | None = None, **settings: Any,
+) -> Driver:  # fmt: skip
     """A Driver for a real sensor, not yet connected.
 
-    ``port``: a serial device or pyserial URL; ``address``: a BLE address, name or service UUID. ``settings``
-    are the sensor's own; those that are called ``baud`` and ``parity`` are the port's too. An LSL stream, of which
-    ``address`` is the name, is looked for now, to learn its channels; LinkError if it is not there.
+    ``port``: a serial device or pyserial URL; ``address``: a BLE address, name or service UUID. ``mains_hz``: the mains'
+    frequency there, 50 or 60, so that it need not be guessed. ``settings`` are the sensor's own; those that are called
+    ``baud`` and ``parity`` are the port's too. An LSL stream, of which ``address`` is the name, is looked for now, to
+    learn its channels; LinkError if it is not there.
     """
     from drivers.links import make_link, settle
 
@@ -88,4 +90,4 @@ def open_driver(
         made = settle(sensor, made, address)
     options = line_options(made) if sensor.LINK == "serial" else {}
     link = make_link(sensor, port=port, address=address, clock=clock, settings=made, **options)
-    return Driver(sensor.host(made), link, name=name)
+    return Driver(sensor.host(made), link, name=name, mains_hz=mains_hz)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +12,7 @@ from drivers.clock import Clock, Inbox, RealClock, VirtualClock, to_ns
 from drivers.codec import Host
 from drivers.driver import Driver
 from drivers.errors import LinkError
+from drivers.link import Link
 from drivers.links import make_link
 from drivers.links.memory import MemoryLink
 from drivers.links.serial import SerialLink
@@ -48,6 +49,8 @@ class Bench:
     drivers: dict[str, Driver] = field(default_factory=dict)
     start_ns: int | None = None
     """When the simulated run begins; None on a real bench, which begins when everything is connected."""
+    mains_hz: float | None = None
+    """Of the place, from the rig."""
     truths: list[Truth] = field(default_factory=list)
     """Complete once the bench is closed."""
     host: dict[str, Any] = field(default_factory=dict)
@@ -61,7 +64,8 @@ def stream_specs(rig: Rig) -> dict[str, StreamSpec]:
     for role, entry in rig.sensors.items():
         sensor = load_sensor(entry.sensor)
         host = sensor.host(make_settings(sensor, entry.settings))
-        specs.update({f"{role}/{spec.name}": spec for spec in host.streams})
+        for spec in host.streams:
+            specs[f"{role}/{spec.name}"] = replace(spec, mains_hz=spec.mains_hz or rig.mains_hz)
     return specs
 
 
@@ -69,7 +73,7 @@ def stream_specs(rig: Rig) -> dict[str, StreamSpec]:
 def open_bench(rig: Rig, mode: Mode) -> Iterator[Bench]:
     """The rig's drivers, not yet connected; simulators run until the end of the block."""
     clock: Clock = VirtualClock() if mode is Mode.VIRTUAL else RealClock()
-    bench = Bench(mode, clock, clock.inbox())
+    bench = Bench(mode, clock, clock.inbox(), mains_hz=rig.mains_hz)
     if mode is Mode.VIRTUAL and isinstance(clock, VirtualClock):
         yield from _virtual(rig, bench, clock)
     elif mode is Mode.SIMULATED:
@@ -89,7 +93,7 @@ def _virtual(rig: Rig, bench: Bench, clock: VirtualClock) -> Iterator[Bench]:
         sensor = load_sensor(entry.sensor)
         host = sensor.host(make_settings(sensor, entry.settings))
         link = MemoryLink(peer, clock, QUANTUM_NS)
-        bench.drivers[role] = Driver(host, link, name=entry.sensor, key=role, inbox=bench.inbox)
+        bench.drivers[role] = _driver(bench, entry, host, link)
         peers.append(peer)
     yield bench
     bench.truths += [truth for peer in peers for truth in peer.truths]
@@ -144,10 +148,14 @@ def _add(bench: Bench, entry: SensorEntry, port: str | None, address: str | None
             options["baud"] = entry.baud
     link = make_link(sensor, port=port, address=address, clock=bench.clock, settings=settings, **options)
     host = sensor.host(settings)
-    bench.drivers[entry.role] = Driver(host, link, name=entry.sensor, key=entry.role, inbox=bench.inbox)
+    bench.drivers[entry.role] = _driver(bench, entry, host, link)
+
+
+def _driver(bench: Bench, entry: SensorEntry, host: Host, link: Link) -> Driver:
+    return Driver(host, link, name=entry.sensor, key=entry.role, inbox=bench.inbox, mains_hz=bench.mains_hz)
 
 
 def _add_rows(bench: Bench, entry: SensorEntry, host: Host, port: str) -> None:
     """What a library would read has no wire of its own: its simulated rows come over a pty, as any bytes do."""
     link = SerialLink(port, bench.clock, baud=_PTY_BAUD, reader=entry.reader, reconnect=entry.reconnect)
-    bench.drivers[entry.role] = Driver(host, link, name=entry.sensor, key=entry.role, inbox=bench.inbox)
+    bench.drivers[entry.role] = _driver(bench, entry, host, link)

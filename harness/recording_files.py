@@ -109,9 +109,12 @@ def spec_texts(spec: StreamSpec) -> dict[str, str]:
     return {name: str(fact) for name, fact in facts.items() if fact is not None}
 
 
+_NUMBERS = ("rate_hz", "lsb", "low", "high", "mains_hz")
+
+
 def _spec(stream: XdfStream) -> StreamSpec:
     texts = stream.metadata
-    numbers = {name: float(texts[name]) if name in texts else None for name in ("rate_hz", "lsb", "low", "high")}
+    numbers = {name: float(texts[name]) if name in texts else None for name in _NUMBERS}
     return StreamSpec(
         name=texts["name"],
         kind=texts["kind"],

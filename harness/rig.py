@@ -74,6 +74,8 @@ class Rig:
     """Check -> its limits' keys -> values; a check that is not listed is not run."""
     duration_s: float = 30.0
     seed: int = 0
+    mains_hz: float | None = None
+    """The mains' frequency where the rig stands, 50 or 60; None: hum is looked for at both."""
     simulate: bool = False
     """The rig is simulated unless the bench is asked for."""
     subject: Mapping[str, Any] = field(default_factory=dict)

@@ -211,6 +211,7 @@ def _to_rig(schema: RigSchema, path: str, text: str) -> Rig:
         window=WindowEntry(**schema.window.model_dump()),
         limits=schema.limits,
         duration_s=schema.duration_s,
+        mains_hz=schema.mains_hz,
         seed=schema.seed,
         simulate=schema.simulate,
         subject=schema.subject,

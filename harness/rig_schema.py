@@ -91,6 +91,9 @@ class RigSchema(_Strict):
     simulate: bool = Field(False, description="simulated unless the bench is asked for (`--bench`)")
     duration_s: float = Field(30.0, gt=0, le=864_000, description="length of a run")
     seed: int = Field(0, ge=0, lt=2**63, description="every random draw of a simulation follows from it")
+    mains_hz: Literal[50, 60] | None = Field(
+        None, description="mains frequency where the rig stands; without it hum is looked for at both"
+    )
     subject: dict[str, Any] = Field(default_factory=dict, description="the simulated person")
     sensors: dict[str, SensorSchema] = Field(min_length=1, description="role -> sensor")
     model: ModelSchema = ModelSchema()

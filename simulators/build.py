@@ -177,6 +177,7 @@ def simulated(
     faults: Sequence[Mapping[str, Any]] = (),
     clock: VirtualClock | None = None,
     signals: Mapping[str, Mapping[str, Any]] | None = None,
+    mains_hz: float | None = None,
     **settings: Any,
 ) -> Driver:
     """A Driver on a simulated sensor, in virtual time: ``simulated("openbci-cyton", seed=7)``.
@@ -187,4 +188,5 @@ def simulated(
     spec = SimulatedSpec(sensor, settings, seed, signals=signals or {}, faults=faults)
     peer = build(spec, start_ns=clock.now_ns())
     module = load_sensor(sensor)
-    return Driver(module.host(make_settings(module, settings)), MemoryLink(peer, clock), name=sensor)
+    host = module.host(make_settings(module, settings))
+    return Driver(host, MemoryLink(peer, clock), name=sensor, mains_hz=mains_hz)

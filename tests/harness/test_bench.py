@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ import pytest
 from drivers.errors import LinkError
 from harness.bench import LEAD_S, Mode, open_bench, stream_specs
 from harness.rig import Rig, SensorEntry
+from simulators.build import simulated
 
 FAULTS = [{"fault": "unplug", "at_s": 1.0, "for_s": 0.5}]
 CHEST = SensorEntry(
     "chest", "openbci-cyton", {"streams": {"ecg": [1]}}, port="/dev/ttyNONE", baud=57600, simulate={"faults": FAULTS}
 )
+HUM = [{"fault": "mains_hum", "level": 0.3}]
 RIG = Rig("bench", {"chest": CHEST}, limits={"delivery": {}})
 
 
@@ -24,6 +27,27 @@ def test_what_the_sensors_will_send_is_known_without_opening_them(mode):
         specs = {f"{role}/{spec.name}": spec for role, driver in bench.drivers.items() for spec in driver.streams}
     assert stream_specs(RIG) == specs
     assert list(specs) == ["chest/ecg", "chest/accel"]
+
+
+@pytest.mark.parametrize("mode", [Mode.VIRTUAL, Mode.BENCH])
+def test_the_mains_frequency_of_the_rig_is_known_to_every_stream(mode):
+    rig = replace(RIG, mains_hz=60.0)
+    with open_bench(rig, mode) as bench:
+        told = [spec.mains_hz for driver in bench.drivers.values() for spec in driver.streams]
+    assert told == [spec.mains_hz for spec in stream_specs(rig).values()] == [60.0, 60.0]
+
+
+def test_hum_of_another_frequency_than_the_mains_have_is_not_called_hum():
+    def flags(**place):
+        with simulated("openbci-cyton", seed=3, faults=HUM, streams={"ecg": [1]}, **place) as sensor:
+            for _ in range(4):
+                reading = sensor.read_data(timeout=4.0)
+                sensor.clock.sleep_until(sensor.clock.now_ns() + 3_000_000_000)
+        return reading.quality_metrics.flags["ecg"]
+
+    assert "hum" in flags()
+    assert "hum" in flags(mains_hz=50.0)
+    assert "hum" not in flags(mains_hz=60.0)
 
 
 def test_a_real_bench_has_the_ports_of_the_rig_and_begins_when_it_is_connected():

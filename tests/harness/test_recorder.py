@@ -39,7 +39,9 @@ from harness.recording_files import (
 from harness.rig import ModelEntry, Rig, SensorEntry, WindowEntry, rig_from_dict, rig_to_dict
 
 START_NS = 2**60 + 12_345  # an uptime whose ns no float64 holds
-ECG = StreamSpec("ecg", "ecg", ("I", "II µ"), "mV", 250.0, lsb=0.1 + 0.2, low=-187.5, high=187.5, counted=True)
+ECG = StreamSpec(
+    "ecg", "ecg", ("I", "II µ"), "mV", 250.0, lsb=0.1 + 0.2, low=-187.5, high=187.5, counted=True, mains_hz=50.0
+)
 RR = StreamSpec("rr", "rr", ("rr",), "ms", None, timed=True)
 SPECS = {"chest": [ECG, RR], "wrist/left": [StreamSpec("eda", "eda", ("eda",), "uS", 4.0)]}
 RIG = Rig(
