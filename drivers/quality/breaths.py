@@ -1,7 +1,7 @@
 """Breaths in a respiration signal, one by one, and the breath rate: for whole recordings and as samples come.
 
 Nothing depends on the unit, the gain or the offset, so a belt, a thermistor, a thermocouple and the impedance of
-the chest are read alike; inspiration is where the signal rises, so one of the other polarity shows expirations,
+the chest are read alike. Inspiration is where the signal rises; one of the other polarity shows expirations,
 at the same rate. The signal is averaged down to about 10 Hz and smoothed over a second. A breath is a rise and
 a fall that each reach a share of the usual swing around that time: heart beats, which ride on the signal, do not.
 
@@ -10,24 +10,25 @@ The rate is counted from onset to onset. A spectrum's peak is no breath rate: pe
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 
-from drivers.types import FloatArray, IntArray
+from drivers.quality.slow_grid import SlowGrid
+from drivers.quality.swings import Swings, Turn, Turns, crossing
+from drivers.types import FloatArray
 
-GRID_HZ = 10.0
-_SMOOTH_S = 1.0
-_SWING_S = 6
-"""Whole seconds: holds at least half of the slowest breath, 4 a minute."""
-_AHEAD_S, _BACK_S = 5, 25
-"""Seconds around a moment whose swings say what is usual there: holding one's breath does not make noise a breath."""
-_SHARE = 0.3
-_LONGEST_RISE_S = 20.0
 LONGEST_S = 15.0
 """From onset to onset, 4 breaths a minute; what is longer is a pause, no breath."""
-DELAY_S = 16.0
-"""A breath is known at the latest so long after its peak, if a breath is out by then; 6 s are usual."""
+_GRID_HZ, _SMOOTH_S = 10.0, 1.0
+_SWING_S = 6
+"""Whole seconds: hold at least half of the slowest breath."""
+_AHEAD_S, _BACK_S = 5, 25
+"""Seconds around a moment whose swings say what is usual there: who holds his breath still has the breaths before."""
+_SHARE = 0.3
+_LONGEST_RISE_S = _LONGEST_TOP_S = 20.0
+_KEEP_S = _LONGEST_RISE_S + _LONGEST_TOP_S + _SWING_S + _AHEAD_S + 10.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,21 +44,25 @@ class Breaths:
 
 
 def find_breaths(values: FloatArray, rate_hz: float) -> Breaths:
-    """Breaths of a recording (n,) without holes, any unit; what is no number counts as the value before it.
+    """Breaths of a recording (n,) at 4 Hz or more, without holes; what is no number counts as the value before it.
 
-    The first one needs ten seconds; a rise that had begun before the recording is no breath.
+    A rise that had begun before the recording is no breath.
     """
     stream = BreathStream(rate_hz)
-    parts = [stream.feed(values), stream.finish()]
-    return Breaths(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("onset_s", "peak_s", "depth")))
+    first, rest = stream.feed(values), stream.finish()
+    return Breaths(
+        np.concatenate([first.onset_s, rest.onset_s]),
+        np.concatenate([first.peak_s, rest.peak_s]),
+        np.concatenate([first.depth, rest.depth]),
+    )
 
 
 def breath_rate(onset_s: FloatArray, ends_s: FloatArray, length_s: float = 30.0) -> tuple[FloatArray, FloatArray]:
-    """Breaths a minute (w,) in the windows of ``length_s`` that end at ``ends_s`` (w,), and how much of each is covered.
+    """Breaths a minute in windows of ``length_s`` that end at ``ends_s`` (w,), and the covered share of each, (w,) both.
 
-    A breath lasts from its onset to the next. It counts with the share of it that lies in the window, so that
-    nothing depends on where a window cuts. What is longer than LONGEST_S is not covered; the rate
-    of a window without any breath is NaN.
+    A breath lasts from its onset to the next and counts with the share of it that lies in the window: the rate is
+    the mean over the time that breaths cover, wherever a window cuts. What is longer than LONGEST_S is not covered.
+    The rate of a window without any breath is NaN.
     """
     ends = np.asarray(ends_s, dtype=np.float64)
     if len(onset_s) < 2:
@@ -66,49 +71,122 @@ def breath_rate(onset_s: FloatArray, ends_s: FloatArray, length_s: float = 30.0)
     breath = length <= LONGEST_S
     counted = np.concatenate([[0.0], np.cumsum(breath)])
     lasted = np.concatenate([[0.0], np.cumsum(np.where(breath, length, 0.0))])
-    count, time = (np.interp(ends, onset_s, grown) - np.interp(ends - length_s, onset_s, grown)
-                   for grown in (counted, lasted))  # fmt: skip
+    begins = ends - length_s
+    count = np.interp(ends, onset_s, counted) - np.interp(begins, onset_s, counted)
+    time = np.interp(ends, onset_s, lasted) - np.interp(begins, onset_s, lasted)
     rate = np.divide(60 * count, time, out=np.full(len(ends), np.nan), where=time > 0)
     return rate, time / length_s
 
 
 class BreathStream:
-    """The same breaths as from the whole recording, to the last bit, however it is cut; keeps half a minute."""
+    """The same breaths as of the whole recording, to the last bit, however it is cut; keeps about a minute of it.
+
+    The first breaths are known after 11 s, later ones 6 s after the fall behind their peak.
+    """
 
     def __init__(self, rate_hz: float) -> None:
-        self._step = max(1, round(rate_hz / GRID_HZ))
-        self._rate_hz = rate_hz
-        self._grid_hz = rate_hz / self._step
-        self._rest = np.empty(0)
-        half = max(1, round(_SMOOTH_S * self._grid_hz / 2))
-        self._taper = np.hanning(2 * half + 3)[1:-1]
-        self._taper /= self._taper.sum()
-        self._averaged = np.empty(0)
-        self._seconds = _UsualSwing(max(2, round(self._grid_hz)))
-        self._turns = _Turns(round(_LONGEST_RISE_S * self._grid_hz))
-        self._swing = np.empty(0)
-        self._last = np.nan
+        self._grid = SlowGrid(rate_hz, _GRID_HZ, _SMOOTH_S)
+        self._usual = _UsualSwing(max(2, round(self._grid.hz)))
+        self._wave = np.empty(0)
+        self._first = 0
+        """Place on the grid of the first value kept."""
+        self._turns = Turns()
+        self._waiting: deque[Turn] = deque()
+        self._swings = Swings(round(_LONGEST_TOP_S * self._grid.hz))
 
     def feed(self, values: FloatArray) -> Breaths:
         """Breaths that consecutive samples (n,) complete."""
-        filled = self._finite(np.asarray(values, dtype=np.float64))
-        joined = np.concatenate([self._rest, filled])
-        whole = len(joined) // self._step * self._step
-        self._rest = joined[whole:]
-        return self._advance(joined[:whole].reshape(-1, self._step).mean(axis=1), last=False)
+        return self._advance(self._grid.feed(values)[1], last=False)
 
     def finish(self) -> Breaths:
         """Breaths that can be told without anything behind the last sample; nothing may be fed after it."""
-        return self._advance(np.empty(0), last=True)
+        return self._advance(self._grid.finish(), last=True)
 
-    def _finite(self, values: FloatArray) -> FloatArray:
-        """Each value that is no number as the one before it; those before the first number are left out."""
-        broken = ~np.isfinite(values)
-        if not broken.any():
-            self._last = values[-1] if len(values) else self._last
-            return values
-        joined = np.concatenate([[self._last], values])
-        place = np.maximum.accumulate(np.where(np.isfinite(joined), np.arange(len(joined)), 0))
-        filled = joined[place][1:]
-        self._last = filled[-1]
-        return filled
+    def _advance(self, smooth: FloatArray, last: bool) -> Breaths:
+        self._wave = np.concatenate([self._wave, smooth])
+        self._usual.feed(smooth, last)
+        self._waiting.extend(self._turns.feed(smooth))
+        if last:
+            self._waiting.extend(self._turns.finish())
+        found = []
+        while self._waiting and (last or self._waiting[0].last < self._usual.known):
+            turn = self._waiting.popleft()
+            breath = self._swings.take(turn, _SHARE * self._usual.at(turn.last))
+            if breath is not None:
+                found.append(self._told(*breath))
+        self._forget()
+        return Breaths(*np.array(found, dtype=np.float64).reshape(-1, 3).T)
+
+    def _told(self, trough: Turn, top: Turn) -> tuple[float, float, float]:
+        """Onset, peak and depth. The onset is where a half cosine through 25 and 75 % of the rise begins."""
+        low = max(trough.last, top.first - round(_LONGEST_RISE_S * self._grid.hz)) - self._first
+        depth = top.value - trough.value
+        rise = (self._wave[low : top.first - self._first + 1] - trough.value) / depth
+        upper = int(np.argmax(rise >= 0.75))
+        below = np.flatnonzero(rise[:upper] < 0.25)
+        lower = int(below[-1]) + 1 if len(below) else 0
+        onset = max(0.0, 2 * crossing(rise, lower, 0.25) - crossing(rise, upper, 0.75))
+        times = self._grid.seconds(np.array([low + self._first + onset, 0.5 * (top.first + top.last)]))
+        return float(times[0]), float(times[1]), depth
+
+    def _forget(self) -> None:
+        stop = self._first + len(self._wave)
+        keep = max(self._first, stop - round(_KEEP_S * self._grid.hz))
+        self._wave, self._first = self._wave[keep - self._first :], keep
+        self._usual.forget(keep)
+
+
+class _UsualSwing:
+    """How far the signal usually swings around a moment: the median peak-to-peak of the stretches of 6 s there."""
+
+    def __init__(self, second: int) -> None:
+        self._second = second
+        self._rest = np.empty(0)
+        self._extremes: deque[tuple[float, float]] = deque(maxlen=_SWING_S)
+        self._ranges: deque[float] = deque(maxlen=_BACK_S + _AHEAD_S + 1)
+        self._seconds = self._first = 0
+        self._usual: list[float] = []
+        """Of second ``_first`` and those after it."""
+
+    @property
+    def known(self) -> int:
+        """Places below this one are told."""
+        return (self._first + len(self._usual)) * self._second
+
+    def at(self, place: int) -> float:
+        """At a place that is told; behind the last one as there."""
+        return self._usual[min(place // self._second - self._first, len(self._usual) - 1)]
+
+    def feed(self, smooth: FloatArray, last: bool) -> None:
+        """Take more of the signal; ``last``: nothing comes after it."""
+        joined = np.concatenate([self._rest, smooth])
+        whole = len(joined) // self._second * self._second
+        self._rest = joined[whole:].copy()
+        seconds = joined[:whole].reshape(-1, self._second)
+        for extremes in zip(seconds.min(axis=1).tolist(), seconds.max(axis=1).tolist(), strict=True):
+            self._extremes.append(extremes)
+            self._seconds += 1
+            if self._seconds >= _SWING_S:
+                self._ranges.append(self._range())
+                if self._seconds >= _SWING_S + _AHEAD_S:
+                    self._tell(self._seconds - _AHEAD_S)
+        if last and (self._seconds or len(self._rest)):
+            if len(self._rest):
+                self._extremes.append((float(self._rest.min()), float(self._rest.max())))
+            if not self._ranges:
+                self._ranges.append(self._range())
+            self._tell(self._seconds + 1)
+
+    def forget(self, place: int) -> None:
+        """Nothing below this place will be asked for."""
+        gone = min(max(0, place // self._second - self._first), len(self._usual) - 1)
+        if gone > 0:
+            self._usual, self._first = self._usual[gone:], self._first + gone
+
+    def _range(self) -> float:
+        return max(high for _, high in self._extremes) - min(low for low, _ in self._extremes)
+
+    def _tell(self, seconds: int) -> None:
+        """All up to so many seconds after the start."""
+        usual = sorted(self._ranges)[len(self._ranges) // 2]
+        self._usual.extend([usual] * (seconds - self._first - len(self._usual)))
