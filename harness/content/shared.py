@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from drivers.quality import scores, window_s
+from drivers.quality import window_s
 from drivers.types import FloatArray
 from harness.content.alignment import Alignment
 from harness.content.breath import align_breaths
@@ -17,10 +17,9 @@ from harness.content.intervals import align_intervals
 from harness.content.pulse import align_beats, align_pulses, pulse_rises, r_peaks
 from harness.content.rendered import World
 from harness.content.trace import Mask, Trace
+from harness.quality import LOW, scores_of
 from harness.recording import Recording, StreamData
 
-_SECOND_NS = 1_000_000_000
-_GOOD = 0.5
 WINDOWS_FROM_S = 120.0
 """Longer runs are aligned window by window."""
 _WINDOW_S, _MOST_WINDOWS = 20.0, 5
@@ -60,8 +59,8 @@ class Content:
     stop_s: float
     origin_ns: int
     """Host time of second 0."""
-    told: Mask | None = None
-    """(n,) usable, where that is known from another stream."""
+    usable: Mask
+    """(n,) False in seconds that lie in no window of good quality, but in windows of low quality."""
 
     @classmethod
     def of(cls, recording: Recording, stream: StreamData) -> Content:
@@ -70,18 +69,17 @@ class Content:
         times_ns, values = stream.time_ns[inside], stream.values[inside]
         order = np.argsort(times_ns, kind="stable")
         times_ns, values = times_ns[order], values[order]
-        seconds = (recording.stop_ns - recording.start_ns) / 1e9
-        return cls(stream, (times_ns - recording.start_ns) / 1e9, values, seconds, recording.start_ns)
+        times_s, seconds = (times_ns - recording.start_ns) / 1e9, (recording.stop_ns - recording.start_ns) / 1e9
+        whole = _seconds_usable(recording, stream)
+        usable = np.asarray(np.isfinite(values).all(axis=1))
+        if len(whole):
+            usable &= whole[np.minimum(times_s.astype(np.int64), len(whole) - 1)]
+        return cls(stream, times_s, values, seconds, recording.start_ns, usable)
 
     @property
     def kind(self) -> str:
         """Modality."""
         return self.stream.spec.kind
-
-    @cached_property
-    def usable(self) -> Mask:
-        """(n,) False in seconds that lie in no window of good quality, but in windows of low quality."""
-        return self.told if self.told is not None else _good(self) & np.isfinite(self.values).all(axis=1)
 
     @property
     def good_s(self) -> float:
@@ -124,16 +122,16 @@ def _clearest(values: FloatArray) -> int:
     return int(np.argmax(np.where(steps > 0, (high - low) / np.maximum(steps, 1e-300), 0.0)))
 
 
-def _good(content: Content) -> Mask:
-    stream, seconds = content.stream, np.arange(1, int(content.stop_s) + 2)
-    table = scores(stream.values, stream.time_ns, stream.spec, content.origin_ns + seconds * _SECOND_NS)
-    length = max(1, round(window_s(stream.spec.kind)))
-    good, bad = np.zeros(len(seconds), dtype=bool), np.zeros(len(seconds), dtype=bool)
+def _seconds_usable(recording: Recording, stream: StreamData) -> Mask:
+    """(s,) of the run's whole seconds: False where a second lies in no good window, but in a low one."""
+    _, table = scores_of(recording, stream)
+    count, length = len(table.score), max(1, round(window_s(stream.spec.kind)))
+    good, bad = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
     for window, score in enumerate(table.score.tolist()):
         part = slice(max(window - length + 1, 0), window + 1)
-        good[part] |= score >= _GOOD
-        bad[part] |= score < _GOOD
-    return np.asarray((good | ~bad)[np.minimum(content.times_s.astype(np.int64), len(seconds) - 1)])
+        good[part] |= score >= LOW
+        bad[part] |= score < LOW
+    return good | ~bad
 
 
 @dataclass(frozen=True, slots=True)
