@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from drivers.quality.slow_grid import SlowGrid
 from drivers.quality.swings import Swings, Turn, Turns, crossing
+from drivers.quality.usual import Usual
 from drivers.types import FloatArray
 
 LONGEST_S = 15.0
@@ -24,7 +26,7 @@ LONGEST_S = 15.0
 _GRID_HZ, _SMOOTH_S = 10.0, 1.0
 _SWING_S = 6
 """Whole seconds: hold at least half of the slowest breath."""
-_AHEAD_S, _BACK_S = 5, 25
+_AHEAD_S, _BACK_S = 5, 30
 """Seconds around a moment whose swings say what is usual there: who holds his breath still has the breaths before."""
 _SHARE = 0.3
 _LONGEST_RISE_S = _LONGEST_TOP_S = 20.0
@@ -58,7 +60,7 @@ def find_breaths(values: FloatArray, rate_hz: float) -> Breaths:
 
 
 def breath_rate(onset_s: FloatArray, ends_s: FloatArray, length_s: float = 30.0) -> tuple[FloatArray, FloatArray]:
-    """Breaths a minute in windows of ``length_s`` that end at ``ends_s`` (w,), and the covered share of each, (w,) both.
+    """Breaths a minute in windows of ``length_s`` that end at ``ends_s`` (w,), and the share of each that is covered.
 
     A breath lasts from its onset to the next and counts with the share of it that lies in the window: the rate is
     the mean over the time that breaths cover, wherever a window cuts. What is longer than LONGEST_S is not covered.
@@ -86,7 +88,8 @@ class BreathStream:
 
     def __init__(self, rate_hz: float) -> None:
         self._grid = SlowGrid(rate_hz, _GRID_HZ, _SMOOTH_S)
-        self._usual = _UsualSwing(max(2, round(self._grid.hz)))
+        second = max(2, round(self._grid.hz))
+        self._usual = Usual(partial(_usual_swing, second), second, _BACK_S, _AHEAD_S, _SWING_S + _AHEAD_S)
         self._wave = np.empty(0)
         self._first = 0
         """Place on the grid of the first value kept."""
@@ -136,57 +139,13 @@ class BreathStream:
         self._usual.forget(keep)
 
 
-class _UsualSwing:
-    """How far the signal usually swings around a moment: the median peak-to-peak of the stretches of 6 s there."""
-
-    def __init__(self, second: int) -> None:
-        self._second = second
-        self._rest = np.empty(0)
-        self._extremes: deque[tuple[float, float]] = deque(maxlen=_SWING_S)
-        self._ranges: deque[float] = deque(maxlen=_BACK_S + _AHEAD_S + 1)
-        self._seconds = self._first = 0
-        self._usual: list[float] = []
-        """Of second ``_first`` and those after it."""
-
-    @property
-    def known(self) -> int:
-        """Places below this one are told."""
-        return (self._first + len(self._usual)) * self._second
-
-    def at(self, place: int) -> float:
-        """At a place that is told; behind the last one as there."""
-        return self._usual[min(place // self._second - self._first, len(self._usual) - 1)]
-
-    def feed(self, smooth: FloatArray, last: bool) -> None:
-        """Take more of the signal; ``last``: nothing comes after it."""
-        joined = np.concatenate([self._rest, smooth])
-        whole = len(joined) // self._second * self._second
-        self._rest = joined[whole:].copy()
-        seconds = joined[:whole].reshape(-1, self._second)
-        for extremes in zip(seconds.min(axis=1).tolist(), seconds.max(axis=1).tolist(), strict=True):
-            self._extremes.append(extremes)
-            self._seconds += 1
-            if self._seconds >= _SWING_S:
-                self._ranges.append(self._range())
-                if self._seconds >= _SWING_S + _AHEAD_S:
-                    self._tell(self._seconds - _AHEAD_S)
-        if last and (self._seconds or len(self._rest)):
-            if len(self._rest):
-                self._extremes.append((float(self._rest.min()), float(self._rest.max())))
-            if not self._ranges:
-                self._ranges.append(self._range())
-            self._tell(self._seconds + 1)
-
-    def forget(self, place: int) -> None:
-        """Nothing below this place will be asked for."""
-        gone = min(max(0, place // self._second - self._first), len(self._usual) - 1)
-        if gone > 0:
-            self._usual, self._first = self._usual[gone:], self._first + gone
-
-    def _range(self) -> float:
-        return max(high for _, high in self._extremes) - min(low for low, _ in self._extremes)
-
-    def _tell(self, seconds: int) -> None:
-        """All up to so many seconds after the start."""
-        usual = sorted(self._ranges)[len(self._ranges) // 2]
-        self._usual.extend([usual] * (seconds - self._first - len(self._usual)))
+def _usual_swing(second: int, near: FloatArray) -> float:
+    """How far the signal (m,) usually swings: the median peak-to-peak of the stretches of 6 s, one a second."""
+    seconds = near[len(near) % second :].reshape(-1, second)
+    if len(seconds) <= _SWING_S:
+        return float(np.ptp(near))
+    high, low = (
+        np.lib.stride_tricks.sliding_window_view(e, _SWING_S) for e in (seconds.max(axis=1), seconds.min(axis=1))
+    )
+    swings = high.max(axis=1) - low.min(axis=1)
+    return float(np.sort(swings)[len(swings) // 2])
