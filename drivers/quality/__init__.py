@@ -22,6 +22,7 @@ FLAGS = {
     "noise": "broad noise: muscle, or a bad contact",
     "baseline": "the baseline wanders further than the signal is high",
     "pop": "sudden jumps much larger than the signal: an electrode that lets go",
+    "blink": "an eye blinked (EEG): named, but no fault of the electrode",
     "coarse": "quantised in steps that are large against the signal",
 }
 """Every flag that a score can carry, and what it means."""

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from drivers.quality.windows import Table, Windows, line_rms, ramp
+from drivers.quality.runs import Runs
+from drivers.quality.windows import Mask, Table, Windows, line_rms, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 10.0, 2.0
+_STUCK_S = 0.5
 
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst channel counts."""
+    channels = list(windows.channels())
     parts = {
-        "flat": ramp(windows.mean(windows.stuck(0.5)), 0.45, 0.1),
+        "flat": ramp(np.max([_still(windows, channel) for channel in channels], axis=0), 0.45, 0.1),
         "saturated": ramp(windows.mean(windows.railed() | windows.clipped()), 0.1, 0.01),
     }
     flags = {name: parts[name] < 0.5 for name in parts}
-    flags["hum"] = np.any([_hum(windows, channel) for channel in windows.channels()], axis=0)
+    flags["hum"] = np.any([_hum(windows, channel) for channel in channels], axis=0)
     return Table(parts, flags)
 
 
-def _hum(windows: Windows, channel: FloatArray) -> np.typing.NDArray[np.bool_]:
+def _still(windows: Windows, channel: FloatArray) -> FloatArray:
+    """Share of each row in which the channel does not change for half a second or more, (w,)."""
+    equal = np.zeros(channel.shape, dtype=bool)
+    np.less_equal(np.abs(np.diff(channel, axis=1)), 0.25 * (windows.spec.lsb or 0.0), out=equal[:, 1:])
+    return Runs.of(equal).longer(max(2, round(_STUCK_S * windows.rate_hz)) - 1).share()
+
+
+def _hum(windows: Windows, channel: FloatArray) -> Mask:
     """The mains make up most of what moves within a second."""
     line = line_rms(windows, channel)
     return np.asarray((2 * np.sqrt(2) * line > 0.5 * windows.swing(channel)) & (line > 0))
