@@ -54,12 +54,12 @@ def assess(windows: Windows) -> Table:
     perfusion = parts["perfusion"].max(axis=0)
     if any(name.lower() in ("blue", "b") for name in windows.spec.channels):
         best, each = np.argmax(np.minimum(score, parts["perfusion"]), axis=0), np.arange(len(windows))
-        chosen = {name: part[best, each] for name, part in parts.items()}
-        raised = {name: np.asarray(flag[best, each]) for name, flag in flags.items()}
-        return Table(chosen, raised, np.minimum(score, parts["perfusion"]).max(axis=0))
+        seen: dict[str, Mask] = {name: flag[best, each] for name, flag in flags.items()}
+        own = np.minimum(score, parts["perfusion"]).max(axis=0)
+        return Table({name: part[best, each] for name, part in parts.items()}, seen, own)
     worst = {name: part.min(axis=0) for name, part in parts.items()}
-    raised = {name: np.asarray(flag.any(axis=0)) for name, flag in flags.items()}
-    raised["low_perfusion"] = flags["low_perfusion"].all(axis=0)
+    raised: dict[str, Mask] = {name: np.any(flag, axis=0) for name, flag in flags.items()}
+    raised["low_perfusion"] = np.asarray(flags["low_perfusion"].all(axis=0))
     raised["motion"] &= ~reduce(np.logical_or, (flag for name, flag in raised.items() if name != "motion"))
     return Table({**worst, "perfusion": perfusion}, raised, np.minimum(score.min(axis=0), perfusion))
 
@@ -86,6 +86,8 @@ class Pulses:
     """Standard deviation of the intervals over their mean."""
     doubt: FloatArray
     """Rises of which one cannot say whether they are pulses, for each pulse."""
+    rate: FloatArray
+    """Per minute, from the intervals within a quarter of the usual one; NaN without any."""
 
     @classmethod
     def of(cls, band: PulseBand) -> Pulses:
@@ -97,7 +99,7 @@ class Pulses:
         wave, rise = side * wave, side * rise
         marks = pulses(rise, BAND_RATE_HZ)
         swing = np.maximum(middle(np.ptp(_stretches(beat), axis=-1)), 1e-12)
-        usual, unevenness = _intervals(marks)
+        usual, unevenness, rate = _intervals(marks)
         return cls(
             swing,
             band.rms(_NOISE_HZ, np.inf) / swing,
@@ -105,6 +107,7 @@ class Pulses:
             _periodicity(beat, usual),
             unevenness,
             _doubtful(rise) / np.maximum(marks.counts(), 1),
+            rate,
         )
 
     def usable(self) -> FloatArray:
@@ -128,16 +131,20 @@ def _stretches(values: FloatArray) -> FloatArray:
     return values[:, count % step :].reshape(len(values), -1, step) if count >= step else values[:, None, :]
 
 
-def _intervals(marks: Marks) -> tuple[FloatArray, FloatArray]:
-    """Usual interval in samples of the band, 0 where there is none, and the intervals' coefficient of variation."""
+def _intervals(marks: Marks) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Usual interval in samples of the band, 0 where there is none; the intervals' coefficient of variation; rate."""
     row, length = marks.intervals()
     table = np.sort(by_row(row, length.astype(np.float64), marks.rows), axis=1)  # NaN sorts last
-    count = np.isfinite(table).sum(axis=1)
-    usual = np.where(count > 0, table[np.arange(marks.rows), count // 2 % table.shape[1]], 0.0)
-    total = Marks(row, length, marks.rows).sums(np.stack([length, length * length], axis=1).astype(np.float64))
-    mean, square = (total / np.maximum(count, 1)[:, None]).T
+    there = np.isfinite(table)
+    count, table = there.sum(axis=1), np.where(there, table, 0.0)  # whole numbers: their sums are exact in any order
+    usual = table[np.arange(marks.rows), count // 2 % table.shape[1]]
+    mean, square = table.sum(axis=1) / np.maximum(count, 1), (table * table).sum(axis=1) / np.maximum(count, 1)
     spread = np.sqrt(np.maximum(square - mean * mean, 0)) / np.maximum(mean, 1e-12)
-    return usual, np.where(count >= 2, spread, 1.0)
+    near = there & (np.abs(table - usual[:, None]) <= 0.25 * usual[:, None])
+    total = np.where(near, table, 0.0).sum(axis=1)
+    rate = np.full(marks.rows, np.nan)
+    np.divide(60 * BAND_RATE_HZ * near.sum(axis=1), total, out=rate, where=total > 0)
+    return usual, np.where(count >= 2, spread, 1.0), rate
 
 
 def _periodicity(beat: FloatArray, usual: FloatArray) -> FloatArray:

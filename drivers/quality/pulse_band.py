@@ -46,6 +46,19 @@ class PulseBand:
         np.multiply(self.sines[None, :, : gains.shape[1]], gains[:, None, :], out=shaped[:, :, : gains.shape[1]])
         return tuple(fft.idst(shaped, 2, axis=-1, overwrite_x=True))
 
+    def pulse(self, low_hz: FloatArray, high_hz: float) -> FloatArray:
+        """The rows at ``BAND_RATE_HZ`` from each one's own ``low_hz`` (r,), below which hardly anything is left."""
+        rows, count = self.sines.shape
+        size = max(4, round(count * BAND_RATE_HZ / self.rate_hz))
+        kept = min(count, size)
+        at = np.arange(1, kept + 1) * (self.rate_hz / (2 * count))
+        steep = low_hz[:, None] / at
+        for _ in range(3):
+            steep *= steep
+        shaped = np.zeros((rows, size))
+        shaped[:, :kept] = self.sines[:, :kept] / (1 + steep) * (size / (1 + (at / high_hz) ** 4))
+        return np.asarray(fft.idst(shaped, 2, axis=-1, overwrite_x=True))
+
     def rms(self, low_hz: float, high_hz: float) -> FloatArray:
         """Root mean square of what lies from ``low_hz`` up to ``high_hz``, (r,); the straight line is not in it."""
         count = self.sines.shape[1]
