@@ -1,47 +1,104 @@
-"""EDA: conductance that skin can have, moving no faster than sweat does (Kleckner 2018)."""
+"""EDA: conductance that skin can have, moving no faster than sweat does, and quiet enough to show a response.
+
+Range, slope and the five seconds around what breaks them are the rules of Kleckner et al. 2018 (IEEE TBME 65:1460);
+the fourth, temperature, needs another stream. Everything but the range is measured on means over a quarter
+of a second, so that the sampling rate does not matter.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
-from drivers.quality.windows import Table, Windows, ramp, siemens
+from drivers.quality.stillness import Rest, stuck
+from drivers.quality.windows import Mask, Table, Windows, middle, ramp, siemens
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 10.0, 4.0
 LOWEST_US, HIGHEST_US = 0.05, 60.0
 STEEPEST_US_PER_S = 10.0
-_SENSOR_NOISE_US = 0.002
+TRANSITION_S = 5.0
+_NEARBY = 0.25
+"""What a second near a broken one costs, against the broken one."""
+_REST = Rest(step=0.001, seconds=7.0)
+_LEAST_US = 1e-9
 
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst channel counts."""
-    return Table.worst(_channel(windows, channel) for channel in windows.channels())
+    railed = windows.railed()
+    return Table.worst(_channel(windows, channel, railed) for channel in windows.channels())
 
 
-def _channel(windows: Windows, raw: FloatArray) -> Table:
+def _channel(windows: Windows, raw: FloatArray, railed: Mask) -> Table:
     unit = siemens(windows.spec)
-    value = raw * (unit or 1.0)
-    change = np.diff(value, prepend=value[:, :1])
-    off = np.zeros(value.shape, dtype=bool) if unit is None else (value < LOWEST_US) | (value > HIGHEST_US)
-    steep = np.abs(change) * windows.rate_hz > STEEPEST_US_PER_S if unit is not None else off
-    # What turns back within a sample is no sweat: the second difference is free of level and slope.
-    bend = windows.mean(np.abs(np.diff(change, prepend=change[:, :1]))) / 2
-    level = np.maximum(windows.mean(np.abs(value)), 1e-9)
-    jump = windows.largest(np.abs(change)) / np.maximum(0.15 * level, 0.3)
-    stuck = windows.held(_SENSOR_NOISE_US / (unit or 1.0))
+    known, value = unit is not None, raw * (unit or 1.0)
+    quarters, hz = means(value, windows.rate_hz, 0.25)
+    level = np.maximum(windows.mean(np.abs(quarters)), _LEAST_US)
+    off = _broken(((value < LOWEST_US) | (value > HIGHEST_US)) & known, windows.rate_hz)
+    slope = np.abs(np.diff(quarters, axis=1)) * hz
+    steep = _broken((slope > STEEPEST_US_PER_S) & known, hz)
+    step_us = (windows.spec.lsb or 0.0) * (unit or 0.0)
+    rest = Rest(_REST.step / (unit or 1.0), _REST.seconds)
     parts = {
-        "range": ramp(windows.mean(off), 0.3, 0.05),
-        "slope": ramp(windows.mean(steep), 0.1, 0.01),
-        "flat": ramp(stuck, 0.55, 0.15),
-        "saturated": ramp(windows.mean(windows.railed()), 0.3, 0.02),
-        "noise": ramp(bend / np.maximum(0.02 * level, 0.03), 2.0, 0.5),
-        "jump": ramp(jump, 3.0, 1.0),
+        "range": ramp(off, 0.6, 0.1),
+        "slope": ramp(steep, 0.6, 0.1),
+        "flat": ramp(stuck(windows, raw, rest, railed), 0.5, 0.1),
+        "saturated": ramp(windows.mean(railed), 0.3, 0.02),
+        "noise": ramp(white_noise(quarters) / np.maximum(0.01 * level, 0.03), 2.0, 0.5),
+        "jump": ramp(_jump(quarters, hz) / np.maximum(0.1 * level, 0.25), 3.0, 1.0),
+        "coarse": ramp(np.full(len(raw), step_us), 0.3, 0.05),
     }
+    on = parts["range"] >= 0.5
     flags = {
-        "off_body": parts["range"] < 0.5,
+        "off_body": ~on,
         "flat": parts["flat"] < 0.5,
         "saturated": parts["saturated"] < 0.5,
-        "noise": (parts["noise"] < 0.5) & (parts["range"] >= 0.5),
-        "motion": (np.minimum(parts["slope"], parts["jump"]) < 0.5) & (parts["range"] >= 0.5),
+        "noise": (parts["noise"] < 0.5) & on,
+        "motion": (np.minimum(parts["slope"], parts["jump"]) < 0.5) & on,
+        "coarse": parts["coarse"] < 0.5,
     }
     return Table(parts, flags)
+
+
+def means(value: FloatArray, rate_hz: float, step_s: float) -> tuple[FloatArray, float]:
+    """Means over ``step_s``, or a sample, of (w, n), from the end backwards: (w, k) and their rate."""
+    rows, count = value.shape
+    step = min(max(1, round(rate_hz * step_s)), count)
+    return value[:, count % step :].reshape(rows, -1, step).mean(axis=2), rate_hz / step
+
+
+def _broken(bad: Mask, rate_hz: float) -> FloatArray:
+    """Share of each row (w, n) that is bad; what lies within the transition of it counts for a part, (w,)."""
+    share = np.mean(bad, axis=1)
+    rows = bad.any(axis=1)
+    if rows.any():
+        reach = 2 * round(TRANSITION_S * rate_hz) + 1
+        near = ndimage.maximum_filter1d(bad[rows].astype(np.int8), reach, axis=1, mode="constant")
+        share[rows] += _NEARBY * (np.mean(near, axis=1) - share[rows])
+    return np.asarray(share)
+
+
+def white_noise(quarters: FloatArray) -> FloatArray:
+    """Standard deviation of white noise in (w, k), (w,), from the second difference: free of level and slope.
+
+    Its median is 0.6745 * sqrt(6) = 1.652 of them, whatever a response's onset adds to a few.
+    """
+    if quarters.shape[1] < 4:
+        return np.zeros(len(quarters))
+    return middle(np.abs(np.diff(quarters, n=2, axis=1))) / 1.652
+
+
+def _jump(quarters: FloatArray, hz: float) -> FloatArray:
+    """The largest change within half a second that stands alone, (w,): no rise of sweat, and no drying.
+
+    A response rises on for at least another half second, though slower; a fall has its like before or behind it.
+    """
+    half = max(1, round(0.5 * hz))
+    if quarters.shape[1] < 3 * half + 1:
+        return np.zeros(len(quarters))
+    move = quarters[:, half:] - quarters[:, :-half]
+    size = np.abs(move)
+    around = np.maximum(size[:, : -2 * half], size[:, 2 * half :])
+    alone = size[:, half:-half] - np.where(move[:, half:-half] > 0, 2.0, 1.0) * around
+    return np.asarray(np.max(alone, axis=1))

@@ -1,0 +1,104 @@
+"""Whether a slow sensor is stuck, as far as its step and the time allow to say.
+
+A live but quiet sensor repeats its value too, for as long as the skin takes to move by a step. Where a smooth curve
+turns, it stays within a step for a time that grows with the step's square root; equal values beyond that are no skin.
+Noise above the step tells sooner: from how often the samples around a run jump to and fro follows how improbable it
+is. In between nothing can be said, and nothing is.
+
+Many sensors measure less often than they send; then a measurement counts once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from drivers.quality.windows import Mask, Windows
+from drivers.types import FloatArray, IntArray
+
+_SHORTEST_S, _PIECE_S = 2.0, 1.0
+"""A run that tells, and what the ends of a window may leave of another."""
+_FEWEST = 4
+"""Equal measurements."""
+_JUMPS = np.array([0.026, 0.063, 0.143, 0.228, 0.325, 0.48, 0.561, 0.683])
+"""Share of jumps to and fro in white noise, rounded to a step, of 0.4, 0.5, 0.65, 0.8, 1, 1.5, 2 and 5 steps rms."""
+_RUNS = np.array([67.8, 42.2, 27.5, 21.1, 16.8, 12.0, 12.0, 12.0])
+"""Equal measurements in a row with odds of 1 to 10 million then, amid a step: ln(1e-7) / ln(erf(0.354 / rms)).
+
+Never less than 12: real noise comes and goes, and a wrist thermometer at rest was seen to send eleven equal ones.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """How long living skin may rest within a step of this size."""
+
+    step: float
+    """In the stream's unit. Also the step of a sensor that declares none and does not move."""
+    seconds: float
+
+
+def stuck(windows: Windows, channel: FloatArray, rest: Rest, railed: Mask) -> FloatArray:
+    """Share of each row of ``channel`` (w, n) in which the sensor is stuck, (w,); at a rail (w, n) it is not."""
+    rows, count = channel.shape
+    lsb = windows.spec.lsb or 0.0
+    equal = np.zeros((rows, count + 1), dtype=np.int8)
+    equal[:, 1:-1] = (np.abs(np.diff(channel, axis=1)) <= 0.25 * lsb) & ~railed[:, 1:]
+    edges = np.diff(equal.ravel())
+    begins, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    length = ends - begins + 1
+    long = length >= max(_FEWEST, round(_PIECE_S * windows.rate_hz))
+    share = np.zeros(rows)
+    if not long.any():
+        return share
+    length = length[long]
+    there, row = np.unique(begins[long] // (count + 1), return_inverse=True)
+    outside = count - np.bincount(row, weights=length)
+    quiet = _longest_rest(channel[there], lsb, rest) * windows.rate_hz
+    least = np.minimum(quiet, _improbable(channel[there], lsb, outside))
+    told = np.bincount(row, weights=length >= np.maximum(least, _SHORTEST_S * windows.rate_hz)[row]) > 0
+    pieces = np.where(length >= least[row] / 3, length, 0)
+    share[there] = np.where(told, np.bincount(row, weights=pieces) / count, 0.0)
+    return share
+
+
+def _longest_rest(channel: FloatArray, lsb: float, rest: Rest) -> FloatArray:
+    """Seconds within the step of each row, (w,): the least it moved by, and no less than the declared one."""
+    size = np.abs(np.diff(channel, axis=1))
+    least = np.min(size, axis=1, where=size > 0.25 * lsb, initial=np.inf)
+    step = np.maximum(np.where(np.isfinite(least), least, lsb or rest.step), lsb)
+    return np.asarray(rest.seconds * np.sqrt(step / rest.step))
+
+
+def _improbable(channel: FloatArray, lsb: float, outside: FloatArray) -> FloatArray:
+    """Equal samples in a row that each row's own noise, if it is above the step, makes improbable, (w,)."""
+    need = np.full(len(channel), np.inf)
+    every = _every(channel, lsb)
+    for held in np.unique(every).tolist():
+        chosen = every == held
+        bend = np.diff(channel[chosen][:, ::-held], n=2, axis=1)
+        size = np.abs(bend)
+        moved = np.sort(size, axis=1)
+        still = np.count_nonzero(moved <= 0.25 * lsb, axis=1)
+        place = np.minimum(still + (moved.shape[1] - still) // 10, moved.shape[1] - 1)
+        step = np.maximum(np.take_along_axis(moved, place[:, None], axis=1), lsb)
+        back = (bend[:, 1:] * bend[:, :-1] < 0) & (size[:, 1:] + size[:, :-1] > 4.5 * step)
+        jumps = (np.count_nonzero(back, axis=1) - 2) * held / np.maximum(outside[chosen], 1)
+        need[chosen] = np.interp(jumps, _JUMPS, _RUNS, left=np.inf) * held
+    return need
+
+
+def _every(channel: FloatArray, lsb: float) -> IntArray:
+    """Samples from one measurement to the next, (w,): what hardly any two changes of a row lie closer together than."""
+    moved = np.abs(np.diff(channel, axis=1)) > 0.25 * lsb
+    row, place = np.nonzero(moved)
+    same = row[1:] == row[:-1]
+    row, gap = row[1:][same], np.diff(place)[same]
+    order = np.lexsort((gap, row))
+    first = np.searchsorted(row, np.arange(len(channel)))
+    number = np.bincount(row, minlength=len(channel))
+    every = np.ones(len(channel), dtype=np.int64)
+    some = number > 0
+    every[some] = gap[order][(first + number // 10)[some]]
+    return np.minimum(every, max(1, channel.shape[1] // 8))
