@@ -1,0 +1,86 @@
+"""Where a stream sits at the rails of its converter, and where something in front of it cuts the signal off flat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from drivers.quality.windows import Windows
+from drivers.types import FloatArray, StreamSpec
+from harness.recording import Recording, StreamData
+
+SHAPED = {"ecg": 0.012, "eeg": 0.012, "exg": 0.012, "raw": 0.012, "ppg": 0.06}
+"""Kinds whose signal never rests at its top by itself -> how long it must be flat there, s."""
+_TOPS_ONLY = frozenset({"ppg"})
+"""The foot of a pulse rests on one value by itself."""
+_BLOCK_S = 10.0
+_STEPPY = 0.4
+"""Share of steps between the extremes that lead nowhere: the signal is held or coarse, and flat tops mean nothing."""
+
+Mask = np.typing.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One stream during the run, in order of time."""
+
+    values: FloatArray
+    """(n, channels)"""
+    times_s: FloatArray
+    """(n,) since the run's start."""
+    period_s: float
+
+    @classmethod
+    def of(cls, recording: Recording, stream: StreamData) -> Part:
+        """What was taken between the run's start and its stop."""
+        inside = (stream.time_ns >= recording.start_ns) & (stream.time_ns < recording.stop_ns)
+        times_ns, values = stream.time_ns[inside], stream.values[inside]
+        if (np.diff(times_ns) < 0).any():
+            order = np.argsort(times_ns, kind="stable")
+            times_ns, values = times_ns[order], values[order]
+        return cls(values, (times_ns - recording.start_ns) / 1e9, 1 / (stream.spec.rate_hz or 1.0))
+
+    def stretches(self, mask: Mask) -> FloatArray:
+        """Begin and end, s, of each run of True in a mask (n,), (k, 2); a hole in the samples ends a run."""
+        gap = np.diff(self.times_s, prepend=self.times_s[:1]) > 2.5 * self.period_s
+        begins = np.flatnonzero(mask & (~np.concatenate([[False], mask[:-1]]) | gap))
+        ends = np.flatnonzero(mask & (~np.append(mask[1:], False) | np.append(gap[1:], True)))
+        return np.stack([self.times_s[begins], self.times_s[ends] + self.period_s], axis=1)
+
+
+def at_rails(values: FloatArray, spec: StreamSpec) -> dict[str, Mask]:
+    """``low`` and ``high`` rail, as far as they are declared -> which of (n, channels) are there, (n, channels)."""
+    near = 0.5 * (spec.lsb or 0.0)
+    rails = {"low": (spec.low, -1.0), "high": (spec.high, 1.0)}
+    return {
+        name: sign * (values - rail) >= -near - 1e-9 * abs(rail)
+        for name, (rail, sign) in rails.items()
+        if rail is not None
+    }
+
+
+def cut_off(values: FloatArray, rate_hz: float, spec: StreamSpec) -> Mask:
+    """Which of (n, channels) lie on flat tops or bottoms that the signal does not have by itself, (n, channels).
+
+    Nothing where the signal moves in steps anyway, because it is held or coarse.
+    """
+    out = np.zeros(values.shape, dtype=bool)
+    if spec.kind not in SHAPED or len(values) < 3:
+        return out
+    for number, channel in enumerate(values.T):
+        whole = Windows(channel[None, :, None], rate_hz, spec)
+        flat = whole.clipped(at_least_s=SHAPED[spec.kind], bottoms=spec.kind not in _TOPS_ONLY)[0]
+        if flat.any():
+            out[:, number] = flat & ~_steppy(channel, flat, rate_hz)
+    return out
+
+
+def _steppy(channel: FloatArray, flat: Mask, rate_hz: float) -> Mask:
+    """(n,) in stretches of ten seconds in which most samples that are not on a flat top equal the one before."""
+    equal = np.concatenate([[False], np.diff(channel) == 0])
+    size = max(1, min(len(channel), round(_BLOCK_S * rate_hz)))
+    starts = np.arange(0, len(channel), size)
+    free = np.add.reduceat(~flat, starts)
+    still = np.add.reduceat(equal & ~flat, starts)
+    return np.asarray(np.repeat(still > _STEPPY * free, size)[: len(channel)])
