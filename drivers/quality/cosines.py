@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil, inf
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -19,9 +20,11 @@ _NEAR_HZ = 3.0
 """Half the width of what belongs to the mains."""
 _BESIDE_HZ = 8.0
 """As far as that, what is around the mains tells how much would be there without them."""
+_NEAREST_HZ = 1.5
+"""To half the sampling rate, so that the mains stand apart from their image."""
 _WORTHWHILE = 3.0
 """Times what lies beside: less is not taken off, for it is none of the mains."""
-_BENDS = 4
+_BENDS = 6
 """Polynomials that the mains' amplitude and phase may follow: a grid, or a crystal, that is off by 0.2 Hz."""
 
 
@@ -39,16 +42,20 @@ class Cosines:
 
     @classmethod
     def of(cls, rows: FloatArray, rate_hz: float, mains_hz: float | None) -> Cosines:
-        """50 and 60 Hz come off unless the profile says which of them it is."""
-        place = np.linspace(-1, 1, rows.shape[-1])
-        level = rows - np.mean(rows, axis=-1, keepdims=True)
-        slope = (level * place).sum(axis=-1, keepdims=True) / max(float((place * place).sum()), 1e-30)
-        found = fft.dct(level - slope * place, norm="ortho", axis=-1)
+        """50 or 60 Hz come off, whichever is stronger, unless the profile says which of them it is."""
+        place = _places(rows.shape[-1])
+        slope = np.add.reduce(rows * place, axis=-1, keepdims=True)
+        found = fft.dct(rows - slope * place, norm="ortho", axis=-1)
+        found[:, 0] = 0.0
         line, stray = np.zeros(len(rows)), np.zeros(len(rows))
-        for hz in (mains_hz,) if mains_hz else LINE_HZ:
-            if hz + 1.5 < rate_hz / 2:
-                found, power, left = _without(found, rate_hz, hz)
-                line, stray = np.maximum(line, np.sqrt(power)), np.maximum(stray, np.sqrt(left))
+        given = [hz for hz in ((mains_hz,) if mains_hz else LINE_HZ) if hz + _NEAREST_HZ < rate_hz / 2]
+        if given:
+            excess = np.array([_near(found, rate_hz, hz) - _WORTHWHILE * _beside(found, rate_hz, hz) for hz in given])
+            stronger = np.where(np.max(excess, axis=0) > 0, np.argmax(excess, axis=0), -1)
+            for number, hz in enumerate(given):
+                chosen = np.flatnonzero(stronger == number)
+                if len(chosen):
+                    found[chosen], line[chosen], stray[chosen] = _without(found[chosen], rate_hz, hz)
         return cls(found, rate_hz, line, stray)
 
     def power(self, low_hz: float, high_hz: float) -> FloatArray:
@@ -60,49 +67,56 @@ class Cosines:
         """The same per Hz."""
         return self.power(low_hz, high_hz) / (high_hz - low_hz)
 
-    def wave(self, low_hz: float = 0.0, high_hz: float = np.inf) -> FloatArray:
-        """Samples (r, n) of a band with soft edges; without limits, all that is left."""
-        shape = _gain(self.coefficients.shape[1], self.rate_hz, low_hz, high_hz)
-        return np.asarray(fft.idct(self.coefficients * shape, norm="ortho", axis=-1))
+    def waves(self, *bands_hz: tuple[float, float]) -> FloatArray:
+        """Samples of bands with soft edges, (bands, r, n); from 0 to infinity: all that is left."""
+        gains = _gains(self.coefficients.shape[1], self.rate_hz, bands_hz)
+        return np.asarray(fft.idct(self.coefficients * gains, norm="ortho", axis=-1))
 
 
+@lru_cache(maxsize=16)
+def _places(count: int) -> FloatArray:
+    """A straight line through 0 whose squares add up to 1, (n,); 0 for a single sample."""
+    place = np.arange(count) - (count - 1) / 2
+    return np.asarray(place / max(float(np.sqrt((place * place).sum())), 1e-30))
+
+
+@lru_cache(maxsize=256)
 def _bins(count: int, rate_hz: float, low_hz: float, high_hz: float) -> slice:
     """Coefficients of low_hz <= f < high_hz; number k is at k / 2 periods per window."""
     step_hz = rate_hz / (2 * count)
-    return slice(max(0, int(np.ceil(low_hz / step_hz))), min(count, int(np.ceil(high_hz / step_hz))))
+    return slice(max(0, ceil(low_hz / step_hz)), min(count, ceil(high_hz / step_hz)))
 
 
 @lru_cache(maxsize=64)
-def _gain(count: int, rate_hz: float, low_hz: float, high_hz: float) -> FloatArray:
-    """Of a second-order Butterworth run forwards and backwards at either end."""
+def _gains(count: int, rate_hz: float, bands_hz: tuple[tuple[float, float], ...]) -> FloatArray:
+    """Of a second-order Butterworth run forwards and backwards at either end, (bands, 1, n)."""
     hz = np.arange(count) * rate_hz / (2 * count)
-    gain = np.ones(count)
-    if low_hz > 0:
-        gain *= hz**4 / (hz**4 + low_hz**4)
-    if np.isfinite(high_hz):
-        gain *= high_hz**4 / (hz**4 + high_hz**4)
-    return gain
+    gains = np.ones((len(bands_hz), 1, count))
+    for gain, (low_hz, high_hz) in zip(gains, bands_hz, strict=True):
+        if low_hz > 0:
+            gain *= hz**4 / (hz**4 + low_hz**4)
+        if high_hz < inf:
+            gain *= high_hz**4 / (hz**4 + high_hz**4)
+    return gains
 
 
 def _without(found: FloatArray, rate_hz: float, hz: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Coefficients without the mains, mean square of what came off, and of what is left too much of, (r,)."""
+    """Coefficients without the mains, rms of what came off, and of what is left too much of, (r,)."""
     count = found.shape[1]
-    near = _bins(count, rate_hz, hz - _NEAR_HZ, hz + _NEAR_HZ)
-    beside = _beside(found, rate_hz, hz)
-    power = np.zeros(len(found))
-    rows = np.flatnonzero(_mean_square(found[:, near], count) > _WORTHWHILE * beside)
-    if len(rows):
-        shapes, solve = _mains(count, rate_hz, hz)
-        part = found[rows]
-        amounts = (part[:, None, near] * solve).sum(axis=-1)
-        fitted = np.zeros_like(part)
-        for shape, amount in zip(shapes, amounts.T, strict=True):
-            fitted += amount[:, None] * shape
-        found = found.copy()
-        found[rows] = part - fitted
-        power[rows] = _mean_square(fitted, count)
-        beside = _beside(found, rate_hz, hz)
-    return found, power, np.maximum(_mean_square(found[:, near], count) - beside, 0.0)
+    shapes, solve = _mains(count, rate_hz, hz)
+    near = found[:, None, _bins(count, rate_hz, hz - _NEAR_HZ, hz + _NEAR_HZ)]
+    fitted = np.zeros_like(found)
+    for shape, amount in zip(shapes, np.add.reduce(near * solve, axis=-1).T, strict=True):
+        fitted += amount[:, None] * shape
+    rest = found - fitted
+    left = np.maximum(_near(rest, rate_hz, hz) - _beside(rest, rate_hz, hz), 0.0)
+    return rest, np.sqrt(_mean_square(fitted, count)), np.sqrt(left)
+
+
+def _near(found: FloatArray, rate_hz: float, hz: float) -> FloatArray:
+    """Mean square near the mains' frequency, (r,)."""
+    count = found.shape[1]
+    return _mean_square(found[:, _bins(count, rate_hz, hz - _NEAR_HZ, hz + _NEAR_HZ)], count)
 
 
 def _beside(found: FloatArray, rate_hz: float, hz: float) -> FloatArray:
@@ -117,7 +131,7 @@ def _beside(found: FloatArray, rate_hz: float, hz: float) -> FloatArray:
 
 def _mean_square(part: FloatArray, count: int) -> FloatArray:
     """What some coefficients (r, k) of ``count`` samples amount to, (r,)."""
-    return np.asarray((part * part).sum(axis=-1) / count)
+    return np.asarray(np.add.reduce(part * part, axis=-1) / count)
 
 
 @lru_cache(maxsize=16)

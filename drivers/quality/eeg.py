@@ -61,33 +61,29 @@ def assess(windows: Windows) -> Table:
     rows = np.ascontiguousarray(windows.values.transpose(0, 2, 1)).reshape(-1, length)
     unit = millivolt(windows.spec)
     spectrum = Cosines.of(rows * (1000 * unit) if unit else rows, windows.rate_hz, windows.spec.mains_hz)
-    measured, seen = _electrodes(windows, rows, spectrum)
+    measured, hum, blink = _electrodes(windows, rows, spectrum)
     parts = _parts(measured)
     if electrodes >= _ENOUGH:
         parts["contact"] = _alike(windows, spectrum)
-    worst = np.stack(list(parts.values())).reshape(len(parts), count, electrodes).min(axis=2)
-    parts = dict(zip(parts, worst, strict=True))
-    low: dict[str, Mask] = {name: part < 0.5 for name, part in parts.items()}
-    hum, blink = (np.any(np.reshape(seen[name], (count, electrodes)), axis=1) for name in ("hum", "blink"))
+    worst = np.array(list(parts.values())).reshape(len(parts), count, electrodes).min(axis=2)
+    low = dict(zip(parts, worst < 0.5, strict=True))
+    seen: Mask = np.any(np.array((hum, blink)).reshape(2, count, electrodes), axis=2)
     flags = {name: low[name] for name in ("flat", "saturated", "baseline", "noise")}
-    flags |= {
-        "motion": np.logical_or(low["amplitude"], low["excursions"]),
-        "pop": low["jump"],
-        "hum": hum | low["mains"],
-    }
-    return Table(parts, {**flags, "blink": blink, "off_body": low.get("contact", np.zeros(count, dtype=bool))})
+    flags |= {"motion": low["amplitude"] | low["excursions"], "pop": low["jump"], "hum": seen[0] | low["mains"]}
+    flags |= {"blink": seen[1], "off_body": low["contact"] if "contact" in low else np.zeros(count, dtype=bool)}
+    return Table(dict(zip(parts, worst, strict=True)), flags)
 
 
-def _electrodes(windows: Windows, rows: FloatArray, spectrum: Cosines) -> tuple[dict[str, FloatArray], dict[str, Mask]]:
-    """What LIMITS are about, and what is only named: of every electrode in every window, (r,) each."""
-    brain = spectrum.wave(*_BAND_HZ)
+def _electrodes(windows: Windows, rows: FloatArray, spectrum: Cosines) -> tuple[dict[str, FloatArray], Mask, Mask]:
+    """What LIMITS are about, hum, and blinks, of every electrode in every window, (r,) each."""
+    brain, slow, every = spectrum.waves(_BAND_HZ, _EYES_HZ, (0.0, np.inf))
     size = np.abs(brain)
     usual = _GAUSSIAN * middle(size)
     unit = np.ones(len(rows)) if millivolt(windows.spec) else _USUAL_UV / np.maximum(usual, 1e-30)
     total = np.maximum(spectrum.power(_BAND_HZ[0], min(_BAND_HZ[1], 0.45 * windows.rate_hz)), 1e-30)
     noise = _noise(spectrum)
     still, saturated = _stuck(windows, rows)
-    blinks, in_blinks = _blinks(spectrum, unit)
+    blinks, in_blinks = _blinks(slow, windows.rate_hz, unit)
     measured = {
         "still": still,
         "weak": windows.swing(brain) * unit,
@@ -95,21 +91,21 @@ def _electrodes(windows: Windows, rows: FloatArray, spectrum: Cosines) -> tuple[
         "amplitude": usual * unit,
         "excursions": (size > _FAR_UV / unit[:, None]).mean(axis=-1),
         "baseline": np.sqrt(spectrum.power(0.0, _BAND_HZ[0])) * unit,
-        "jump": _jump(windows, spectrum.wave()) * unit,
+        "jump": _jump(windows, every) * unit,
         "mains": spectrum.stray / np.sqrt(total),
         "share": noise / total,
         "rms": np.sqrt(noise) * unit,
         "loud": np.sqrt(noise) * unit,
         "eyes": in_blinks,
     }
-    return measured, {"hum": spectrum.line > _HUM * np.sqrt(total), "blink": blinks}
+    return measured, spectrum.line > _HUM * np.sqrt(total), blinks
 
 
 def _parts(measured: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """0..1 each, (r,). Noise counts where it is both a large share and large, or so loud that nothing helps."""
-    bad, good = np.array([LIMITS[name] for name in measured]).T
-    value = np.stack(list(measured.values()), axis=1)
-    ramps = dict(zip(measured, np.clip((value - bad) / (good - bad), 0.0, 1.0).T, strict=True))
+    bad, good = np.array([LIMITS[name] for name in measured]).T[..., None]
+    value = (np.array(list(measured.values())) - bad) / (good - bad)
+    ramps = dict(zip(measured, np.minimum(np.maximum(value, 0.0), 1.0), strict=True))
     noise = np.minimum(np.maximum(ramps.pop("share"), ramps.pop("rms")), ramps.pop("loud"))
     return {"flat": np.minimum(ramps.pop("still"), ramps.pop("weak")), "noise": noise, **ramps}
 
@@ -152,13 +148,13 @@ def _jump(windows: Windows, wave: FloatArray) -> FloatArray:
     return np.asarray(np.maximum(alone, 0.0))
 
 
-def _blinks(spectrum: Cosines, unit: FloatArray) -> tuple[Mask, FloatArray]:
+def _blinks(slow: FloatArray, rate_hz: float, unit: FloatArray) -> tuple[Mask, FloatArray]:
     """Whether an eye blinked, and the share of the time in which one did, (r,)."""
-    slow = np.abs(spectrum.wave(*_EYES_HZ))
+    slow = np.abs(slow)
     quarter = slow.shape[-1] // 4
     rest = np.partition(slow, quarter, axis=-1)[:, quarter]
     over = slow > np.maximum(_BLINK_UV / unit, _QUARTILES * rest)[:, None]
-    least, most = (max(2, round(length_s * spectrum.rate_hz)) for length_s in _BLINK_S)
+    least, most = (max(2, round(length_s * rate_hz)) for length_s in _BLINK_S)
     share = Runs.of(over).longer(least, most).share()
     return share > 0, share
 

@@ -27,6 +27,9 @@ class Runs:
     def of(cls, held: Mask) -> Runs:
         """Runs of True in every row of (r, n); none goes over from one row to the next."""
         count, size = held.shape
+        if not held.any():
+            none = np.empty(0, dtype=np.int64)
+            return cls(none, none, none, (count, size))
         padded = np.zeros((count, size + 1), dtype=np.int8)
         padded[:, 1:] = held
         edges = np.flatnonzero(np.diff(padded.ravel(), append=np.int8(0)))
