@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 
 import numpy as np
@@ -81,11 +81,16 @@ def shortest_s(kind: str) -> float:
 
 
 def score(window: FloatArray, rate_hz: float | None, spec: StreamSpec) -> Score:
-    """Score of one window (n, channels) without holes, as it stands."""
-    rate = rate_hz or 1.0
-    times = np.rint(np.arange(len(window)) * (_SECOND_NS / rate)).astype(np.int64)
-    end = np.array([round(len(window) * _SECOND_NS / rate)])
-    return scores(window, times, spec, end, len(window) / rate).at(0)
+    """Score of one window (n, channels) or (n,) in which nothing is missing; unknown if shorter than ``shortest_s``."""
+    values = np.asarray(window, dtype=np.float64)
+    values = values[:, None] if values.ndim == 1 else values
+    if rate_hz is not None and rate_hz != spec.rate_hz:
+        spec = replace(spec, rate_hz=rate_hz)
+    if len(values) < _FEWEST or (spec.rate_hz and len(values) + 1 < shortest_s(spec.kind) * spec.rate_hz):
+        return Score(float("nan"), frozenset({"unknown"}), {})
+    result = _Result(np.full(1, np.nan), {}, {"delivery": np.ones(1)})
+    result.take(np.zeros(1, dtype=np.int64), *_judge(values[None].copy(), spec))
+    return Scores(result.score, result.flags, result.parts).at(0)
 
 
 def score_windows(
@@ -107,13 +112,15 @@ def scores(
     """The same with every part. ``born_ns``: when the stream began, if that was before the first of these samples."""
     length_ns = round((length_s or window_s(spec.kind)) * _SECOND_NS)
     ends = np.asarray(ends_ns, dtype=np.int64)
+    if values.ndim != 2 or len(values) != len(times_ns):
+        raise ValueError(f"expected values (n, channels) with n times, found {values.shape} and {len(times_ns)} times")
     if len(times_ns) and (np.diff(times_ns) < 0).any():
         order = np.argsort(times_ns, kind="stable")
         values, times_ns = values[order], times_ns[order]
     born = int(times_ns[0]) if len(times_ns) else np.iinfo(np.int64).max
     born = min(born, born_ns) if born_ns is not None else born
     begins = np.minimum(np.maximum(ends - length_ns, born), ends)
-    known = ends - born >= min(shortest_s(spec.kind) * _SECOND_NS, length_ns) - _SECOND_NS / (spec.rate_hz or 1)
+    known = np.minimum(ends - born, length_ns) >= shortest_s(spec.kind) * _SECOND_NS - _SECOND_NS / (spec.rate_hz or 1)
     first, last = np.searchsorted(times_ns, begins), np.searchsorted(times_ns, ends)
     delivered, gap = _delivered(times_ns, begins, ends, spec)
     usable = known & (last - first >= _FEWEST) & (delivered > 0)
@@ -165,7 +172,7 @@ def _assess(
     if spec.rate_hz is not None:  # stamps that tremble make windows a sample longer or shorter
         starts = np.maximum(starts, stops - round(length_ns * spec.rate_hz / _SECOND_NS))
     numbers, lengths = np.flatnonzero(usable), stops - starts
-    for length in np.unique(lengths).tolist():
+    for length in sorted(set(lengths.tolist())):
         same = np.flatnonzero(lengths == length)
         many = max(1, _AT_ONCE // (length * even.shape[1]))
         for part in (same[k : k + many] for k in range(0, len(same), many)):

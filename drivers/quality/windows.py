@@ -137,6 +137,8 @@ def long_runs(level: Mask, at_least: int) -> Mask:
     The first of a row must be False, so that no run goes over from one row to the next.
     """
     flat = level.ravel()
+    if not flat.any():
+        return np.zeros_like(level)
     edges = np.diff(flat.astype(np.int8), prepend=0, append=0)
     begins, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     kept = ends - begins + 1 >= at_least
@@ -153,7 +155,7 @@ def middle(values: FloatArray) -> FloatArray:
 
 def ramp(value: FloatArray, bad: float, good: float) -> FloatArray:
     """0 at ``bad``, 1 at ``good``, straight between and held outside; either may be the larger."""
-    return np.clip((value - bad) / (good - bad), 0.0, 1.0)
+    return np.minimum(np.maximum((value - bad) / (good - bad), 0.0), 1.0)  # np.clip takes three times as long on few
 
 
 @dataclass(frozen=True)

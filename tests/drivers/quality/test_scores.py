@@ -129,6 +129,23 @@ def test_values_that_are_no_numbers_bring_the_score_down():
     assert "nan" in result.flags
 
 
+def test_a_window_that_is_too_short_to_tell_is_unknown_however_it_is_asked_for():
+    for rows in (0, 2, 990):
+        alone = score(ecg(10)[:rows], 250.0, ECG)
+        assert np.isnan(alone.score)
+        assert alone.flags == {"unknown"}
+    assert score(ecg(10)[:1000, 0], 250.0, ECG).score > 0.9
+    values = ecg(10)
+    assert np.isnan(scores(values, even(values, 250.0), ECG, ends(8, 10), length_s=2.0).score).all()
+
+
+def test_values_and_times_that_do_not_go_together_are_refused_with_both_sizes():
+    with pytest.raises(ValueError, match=r"\(2500, 1\) and 2400 times"):
+        scores(ecg(10), even(ecg(10), 250.0)[:2400], ECG, ends(8, 10))
+    with pytest.raises(ValueError, match=r"\(n, channels\)"):
+        scores(ecg(10)[:, 0], even(ecg(10), 250.0), ECG, ends(8, 10))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_a_window_that_grows_from_its_shortest(kind):
     assert 2 <= shortest_s(kind) <= window_s(kind) <= 30
