@@ -33,5 +33,5 @@ def _still(windows: Windows, channel: FloatArray) -> FloatArray:
 
 def _hum(windows: Windows, channel: FloatArray) -> Mask:
     """The mains make up most of what moves within a second."""
-    line = line_rms(windows, channel)
-    return np.asarray((2 * np.sqrt(2) * line > 0.5 * windows.swing(channel)) & (line > 0))
+    swing = windows.swing(channel)
+    return np.asarray((2 * np.sqrt(2) * line_rms(windows, channel) > 0.5 * swing) & (swing > 0))

@@ -260,7 +260,7 @@ def cyton_recording(folder: Path) -> np.ndarray:
     path = folder / "openbci_eeg_blinks_jaw_alpha.npz.xz"
     if not path.exists():
         pytest.skip(f"needs {path.name}, a recording that is not part of the project: pytest --data DIR")
-    return np.load(io.BytesIO(lzma.open(path).read()))["x"].astype(np.float64)
+    return np.load(io.BytesIO(lzma.decompress(path.read_bytes())))["x"].astype(np.float64)
 
 
 def judged_recording(pytestconfig: pytest.Config, channel: int, ends_s: list[int]):
