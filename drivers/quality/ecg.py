@@ -1,8 +1,10 @@
-"""ECG: do the beats look alike, do two detectors agree on them, and is what lies between them quiet?
+"""ECG: would somebody who reads ECGs use this lead, and if not, what spoils it?
 
-Parts after Li, Mark and Clifford 2008 (agreement of two detectors), Orphanidou 2015 (template
-correlation, RR limits) and Clifford 2012 (baseline); limits set on PhysioNet/CinC Challenge 2011
-leads and on injected disturbances.
+The part ``usable`` is the chance that they would: a logistic of how alike the beats look (template correlation after
+Orphanidou 2015, IEEE JBHI 19:832), whether two detectors agree on them (Li, Mark and Clifford 2008, Physiol Meas
+29:15), how even their intervals are, and how strong the baseline (Clifford 2012, Physiol Meas 33:1419) and the noise
+between beats are against the beats. The other parts are causes, each with its flag; where ``usable`` alone is low, the
+flag names the measure that costs most. docs/quality.md says on what leads the numbers were set.
 """
 
 from __future__ import annotations
@@ -11,106 +13,112 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drivers.quality.beats import bandpass
-from drivers.quality.marks import Marks
-from drivers.quality.window_beats import agreement, amplitude_beats, energy_beats, likeness, rhythm, strongest
-from drivers.quality.windows import Table, Windows, line_rms, millivolt, ramp
+from drivers.quality.ecg_lead import Lead
+from drivers.quality.ecg_runs import Runs, unlocked, without
+from drivers.quality.windows import Mask, Table, Windows, millivolt, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 10.0, 4.0
-_BEFORE_S, _AFTER_S = 0.20, 0.30
-_SMALLEST_MV = 0.05
+_SMALL_MV = (0.004, 0.012)
+"""Peak-to-peak below which a lead is no ECG but an amplifier's own noise, and from which on it may be one."""
+_TYPICAL = {"shape": 0.98, "agreement": 1.0, "unevenness": 0.08, "wander": -1.4, "noise": -1.65}
+_WEIGHTS = {"shape": 11.0, "agreement": 1.5, "unevenness": -0.8, "wander": -1.4, "noise": -1.4}
+_TYPICAL_LOGIT = 4.2
+_WANDER = (0.03, 3.0)
+"""The logit of a lead with typical measures, and what a unit more of each adds to it."""
 
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst lead counts."""
-    return Table.worst(_lead(windows, lead) for lead in windows.channels())
+    return Table.worst(_judge(_measure(windows, lead), windows) for lead in windows.channels())
 
 
 @dataclass(frozen=True)
-class _Lead:
-    """One lead (w, n), filtered, with its beats."""
+class _Measures:
+    """Of one lead, (w,) each; what has no unit is relative to the usual peak-to-peak of a second."""
 
-    clean: FloatArray
-    energy: Marks
-    amplitude: Marks
+    swing: FloatArray
+    """In the stream's unit."""
+    flat: FloatArray
+    held: FloatArray
+    railed: FloatArray
+    cut: FloatArray
+    """Shares of the window."""
+    coarse: FloatArray
+    jump: FloatArray
+    """Over the usual steepest step."""
+    spike: FloatArray
+    line: FloatArray
+    noise: FloatArray
+    wander: FloatArray
+    shape: FloatArray
+    agreement: FloatArray
+    unevenness: FloatArray
 
-    @classmethod
-    def of(cls, raw: FloatArray, rate_hz: float) -> _Lead:
-        clean = bandpass(raw, rate_hz, 0.7, 40.0)
-        banded = bandpass(raw, rate_hz, 8.0, 20.0)
-        return cls(clean, energy_beats(banded, rate_hz), amplitude_beats(clean, rate_hz))
+
+def _measure(windows: Windows, raw: FloatArray) -> _Measures:
+    rate, raw = windows.rate_hz, raw - raw[:, :1]
+    runs = Runs.of(windows, raw)
+    spikes, reach = runs.spikes()
+    lead = Lead.of(without(raw, spikes, reach), rate)
+    swing = lead.swing
+    against = np.where(swing > 0, swing, np.inf)
+    line, rest = lead.line(windows.spec.mains_hz)
+    spike = unlocked(raw, spikes, reach, lead.beats, rate, lead.thinned)
+    return _Measures(
+        swing, runs.flat(), runs.held(), windows.mean(windows.railed()), runs.plateaus(), runs.coarseness() / against,
+        runs.jump(), spike / against, line / against, lead.noise(rest) / against, lead.wander() / against,
+        lead.likeness(), lead.agreement(), lead.unevenness(),
+    )  # fmt: skip
 
 
-def _lead(windows: Windows, raw: FloatArray) -> Table:
-    rate = windows.rate_hz
-    lead = _Lead.of(raw, rate)
-    swing = np.maximum(windows.swing(lead.clean), 1e-12)
-    above = raw - bandpass(raw, rate, 0.0, 40.0) if rate > 100 else np.zeros_like(raw)
-    wander = raw - lead.clean if rate <= 100 else raw - above - lead.clean
-    line = line_rms(windows, raw)
-    noise = np.sqrt(np.maximum(windows.rms(above) ** 2 - line**2, 0))
-    tops = strongest(np.abs(lead.clean), lead.energy, round(0.04 * rate))
-    measures = {
-        "flat": windows.mean(windows.stuck(0.5)),
-        "saturated": windows.mean(windows.railed() | windows.clipped()),
-        "baseline": _spread(windows, wander) / swing,
-        "line": line / swing,
-        "noise": noise / swing,
-        "coarse": _coarseness(windows, raw) / swing,
-        "template": likeness(lead.clean, tops, round(_BEFORE_S * rate), round(_AFTER_S * rate)),
-        "agreement": agreement(lead.energy, lead.amplitude, rate),
-        "jump": _jumps(windows, raw),
-        "rhythm": rhythm(windows, lead.energy),
-    }
+def _judge(m: _Measures, windows: Windows) -> Table:
+    usable, costs = _usable(m)
     scale = millivolt(windows.spec)
-    small = scale is not None and swing * scale < _SMALLEST_MV
-    return _judge(measures, np.broadcast_to(np.asarray(small), swing.shape))
-
-
-def _judge(m: dict[str, FloatArray], small: np.typing.NDArray[np.bool_]) -> Table:
+    large = ramp(m.swing * scale, *_SMALL_MV) if scale is not None else np.where(m.swing > 0, 1.0, 0.0)
     parts = {
-        "flat": np.where(small, 0.0, ramp(m["flat"], 0.45, 0.1)),
-        "saturated": ramp(m["saturated"], 0.05, 0.005),
-        "baseline": ramp(m["baseline"], 3.0, 0.8),
-        "line": ramp(m["line"], 0.13, 0.04),
-        "noise": ramp(m["noise"], 0.22, 0.08),
-        "coarse": ramp(m["coarse"], 0.3, 0.1),
-        "template": ramp(m["template"], 0.35, 0.80),
-        "agreement": ramp(m["agreement"], 0.25, 0.85),
-        "jump": ramp(m["jump"], 9.0, 3.0),
-        "rhythm": m["rhythm"],
+        "usable": usable,
+        "flat": np.minimum(np.minimum(ramp(m.flat, 0.45, 0.1), ramp(m.held, 0.5, 0.2)), large),
+        "saturated": np.minimum(ramp(m.railed, 0.05, 0.005), ramp(m.cut, 0.03, 0.005)),
+        "baseline": ramp(m.wander, 2.6, 0.5),
+        "line": ramp(m.line, 0.16, 0.05),
+        "noise": ramp(m.noise, 0.16, 0.05),
+        "coarse": ramp(m.coarse, 0.3, 0.1),
+        "jump": np.minimum(ramp(m.jump, 9.0, 3.0), ramp(m.spike, 3.0, 1.2)),
     }
-    coarse = parts["coarse"] < 0.5  # steps rest on plateaus: one cause, one flag
-    quiet = np.min([parts[name] for name in ("noise", "line", "jump", "flat", "coarse")], axis=0) >= 0.5
-    flags = {
-        "flat": (parts["flat"] < 0.5) & ~coarse,
-        "saturated": (parts["saturated"] < 0.5) & ~coarse,
-        "baseline": parts["baseline"] < 0.5,
-        "hum": parts["line"] < 0.5,
-        "noise": parts["noise"] < 0.5,
+    return Table(parts, _flags(parts, costs, large < 0.5))
+
+
+def _usable(m: _Measures) -> tuple[FloatArray, FloatArray]:
+    """Chance that the lead is usable, (w,), and what beats, baseline and noise cost of its logit, (3, w)."""
+    found = {
+        "shape": m.shape,
+        "agreement": m.agreement,
+        "unevenness": np.log(m.unevenness),
+        "wander": np.log10(np.clip(m.wander, *_WANDER)),
+        "noise": np.log10(np.minimum(m.noise, 1.0) + 0.01),
+    }
+    cost = {name: _WEIGHTS[name] * (_TYPICAL[name] - value) for name, value in found.items()}
+    beats = cost["shape"] + cost["agreement"] + cost["unevenness"]
+    logit = _TYPICAL_LOGIT - beats - cost["wander"] - cost["noise"]
+    return 1 / (1 + np.exp(-logit)), np.stack([beats, cost["wander"], cost["noise"]])
+
+
+def _flags(parts: dict[str, FloatArray], costs: FloatArray, small: Mask) -> dict[str, Mask]:
+    """One cause, one flag where it can be told: coarse steps rest on plateaus, a held value jumps and rests on tops."""
+    low = {name: part < 0.5 for name, part in parts.items()}
+    coarse = low["coarse"]
+    flat, saturated = (low["flat"] & ~coarse) | small, low["saturated"] & ~coarse
+    there = ~flat & ~saturated  # a lead that comes off jumps, and drags the baseline along
+    named = np.any([low[name] for name in parts if name != "usable"], axis=0)
+    cause = np.where(low["usable"] & ~named, np.argmax(costs, axis=0), -1)
+    return {
+        "flat": flat,
+        "saturated": saturated,
+        "baseline": (low["baseline"] & there) | (cause == 1),
+        "hum": low["line"] & there,
+        "noise": low["noise"] | (cause == 2),
         "coarse": coarse,
-        "pop": parts["jump"] < 0.5,
-        "motion": (parts["template"] < 0.5) & quiet,
+        "pop": low["jump"] & there & ~low["noise"],
+        "motion": cause == 0,
     }
-    return Table(parts, flags)
-
-
-def _spread(windows: Windows, wander: FloatArray) -> FloatArray:
-    return np.sqrt(np.maximum(windows.mean(wander * wander) - windows.mean(wander) ** 2, 0))
-
-
-def _coarseness(windows: Windows, raw: FloatArray) -> FloatArray:
-    """Mean step between samples where most do not step at all, (w,)."""
-    change = np.abs(np.diff(raw, prepend=raw[:, :1]))
-    moved = windows.mean(change > 0)
-    return np.where(moved < 0.4, windows.mean(change) / np.maximum(moved, 1e-9), 0.0)
-
-
-def _jumps(windows: Windows, raw: FloatArray) -> FloatArray:
-    """Second steepest step of a window's seconds over the usual steepest, which is a QRS complex's, (w,)."""
-    steepest = np.sort(windows.seconds(np.abs(np.diff(raw, prepend=raw[:, :1]))).max(axis=-1), axis=1)
-    count = steepest.shape[1]
-    if count < 3:
-        return np.ones(len(steepest))
-    return np.asarray(steepest[:, -2] / np.maximum(steepest[:, count // 2], 1e-12))
