@@ -36,7 +36,7 @@ _RANGE_PERCENT = (50.0, 105.0)
 """Beyond, the ratio is none of blood; above 100 it is noise of a full saturation."""
 _RED_NM, _INFRARED_NM = (620, 700), (800, 1000)
 REASONS = ("", "gap", "dark", "saturated", "flat", "no pulse", "range")
-"""Why there is no number: too little came, no light, at a rail, stuck, no pulse in both alike, an R that no blood has."""
+"""Why there is no number: too little came, no light, at a rail, stuck, no pulse in both alike, no R of blood."""
 
 
 @dataclass(frozen=True)

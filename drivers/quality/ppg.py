@@ -1,9 +1,9 @@
 """PPG: would the pulses of this window give the heart rate, and if not, what is in the way?
 
-The part ``usable`` is the chance that they would: five measures of the pulses weighed together (template correlation
-after Orphanidou 2015, IEEE JBHI 19:832; periodicity, evenness of the intervals, rises that might or might not be
-pulses, noise). The other parts are causes, each with its flag. The perfusion index is pulse height over the steady
-light; 0.3 % is what oximeters are tested at as low perfusion.
+The part ``usable`` is the chance that they would, from measures of the pulses weighed together: template correlation
+(after Orphanidou 2015, IEEE JBHI 19:832), periodicity, also at half the rate, evenness of the intervals, rises that
+might or might not be pulses, and noise. The other parts are causes, each with its flag. The perfusion index is pulse
+height over the steady light; 0.3 % is what oximeters are tested at as low perfusion.
 """
 
 from __future__ import annotations
@@ -46,22 +46,23 @@ def assess(windows: Windows) -> Table:
     the best, as only the pulse is taken from them. Red light has half the pulse of infrared in a healthy finger: so the
     best wavelength tells the perfusion.
     """
-    light, count = _one_by_one(windows), windows.values.shape[2]
-    table = _judge(light)
-    parts = {name: part.reshape(count, -1) for name, part in table.parts.items()}
-    flags = {name: flag.reshape(count, -1) for name, flag in table.flags.items()}
-    score = table.score.reshape(count, -1)
-    perfusion = parts["perfusion"].max(axis=0)
+    count = windows.values.shape[2]
+    table = _judge(_one_by_one(windows), count)
+    if count == 1:
+        return table
+    parts = np.stack(list(table.parts.values())).reshape(len(table.parts), count, -1)
+    flags = np.stack(list(table.flags.values())).reshape(len(table.flags), count, -1)
     if any(name.lower() in ("blue", "b") for name in windows.spec.channels):
-        best, each = np.argmax(np.minimum(score, parts["perfusion"]), axis=0), np.arange(len(windows))
-        seen: dict[str, Mask] = {name: flag[best, each] for name, flag in flags.items()}
-        own = np.minimum(score, parts["perfusion"]).max(axis=0)
-        return Table({name: part[best, each] for name, part in parts.items()}, seen, own)
-    worst = {name: part.min(axis=0) for name, part in parts.items()}
-    raised: dict[str, Mask] = {name: np.any(flag, axis=0) for name, flag in flags.items()}
-    raised["low_perfusion"] = np.asarray(flags["low_perfusion"].all(axis=0))
-    raised["motion"] &= ~reduce(np.logical_or, (flag for name, flag in raised.items() if name != "motion"))
-    return Table({**worst, "perfusion": perfusion}, raised, np.minimum(score.min(axis=0), perfusion))
+        best, each = np.argmax(parts.min(axis=0), axis=0), np.arange(len(windows))
+        return _named(table, parts[:, best, each], flags[:, best, each])
+    raised: Mask = np.asarray(flags.any(axis=1))
+    raised[-1] &= ~raised[:-1].any(axis=0)  # movement is what no other cause explains
+    return _named(table, parts.min(axis=1), raised)
+
+
+def _named(table: Table, parts: FloatArray, flags: Mask) -> Table:
+    """Other numbers under the same names."""
+    return Table(dict(zip(table.parts, parts, strict=True)), dict(zip(table.flags, flags, strict=True)))
 
 
 def _one_by_one(windows: Windows) -> Windows:
@@ -82,6 +83,8 @@ class Pulses:
     """Mean correlation with their mean shape."""
     periodicity: FloatArray
     """Autocorrelation of the light one usual interval later."""
+    doubled: FloatArray
+    """By how much it is higher two intervals later: an echo within the beat that is taken for a pulse."""
     unevenness: FloatArray
     """Standard deviation of the intervals over their mean."""
     doubt: FloatArray
@@ -104,7 +107,7 @@ class Pulses:
             swing,
             band.rms(_NOISE_HZ, np.inf) / swing,
             likeness(wave, marks, round(_BEFORE_S * BAND_RATE_HZ), round(_AFTER_S * BAND_RATE_HZ)),
-            _periodicity(beat, usual),
+            *_periodicity(beat, usual),
             unevenness,
             _doubtful(rise) / np.maximum(marks.counts(), 1),
             rate,
@@ -120,7 +123,8 @@ class Pulses:
             - 0.7 * np.log(1.05 - np.clip(self.periodicity, -0.2, 1.0))
             - 1.45 * np.log(self.unevenness + 0.05)
             - 1.35 * np.minimum(self.doubt, 2.0)
-            - 0.7 * np.log(self.noise + 0.02)
+            - 0.7 * np.log(np.maximum(self.noise, 0.02) + 0.02)
+            - 4.0 * self.doubled
         )
         return np.asarray(1 / (1 + np.exp(4.5 - found)))
 
@@ -147,15 +151,19 @@ def _intervals(marks: Marks) -> tuple[FloatArray, FloatArray, FloatArray]:
     return usual, np.where(count >= 2, spread, 1.0), rate
 
 
-def _periodicity(beat: FloatArray, usual: FloatArray) -> FloatArray:
-    """Autocorrelation of rows (r, m) at the best lag within 60 ms of the usual interval, (r,); 0 without one."""
+def _periodicity(beat: FloatArray, usual: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Autocorrelation of rows (r, m) near the usual interval, and how much higher it is near twice that, each (r,)."""
     rows, count = beat.shape
     size = fft.next_fast_len(2 * count, real=True)
     spectrum = np.fft.rfft(beat, size)
     level = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, size)
-    lags = np.clip(usual.astype(np.int64)[:, None] + np.arange(-3, 4), 1, count - 1)
+    once = usual.astype(np.int64)[:, None] + np.arange(-3, 4)
+    twice = 2 * usual.astype(np.int64)[:, None] + np.arange(-5, 6)
+    lags = np.clip(np.concatenate([once, twice], axis=1), 1, count - 1)
     found = level[np.arange(rows)[:, None], lags] * (count / (count - lags)) / np.maximum(level[:, :1], 1e-12)
-    return np.where(usual > 0, found.max(axis=1), 0.0)
+    near, far = found[:, :7].max(axis=1), found[:, 7:].max(axis=1)
+    far = np.where(3 * usual < count, far, near)  # of fewer than three intervals nothing can be told
+    return np.where(usual > 0, near, 0.0), np.where(usual > 0, np.clip(far - near, 0.0, 1.0), 0.0)
 
 
 def _doubtful(rise: FloatArray) -> FloatArray:
@@ -166,24 +174,25 @@ def _doubtful(rise: FloatArray) -> FloatArray:
     return np.asarray((peak & (inner > _DOUBTFUL[0] * usual) & (inner < _DOUBTFUL[1] * usual)).sum(axis=1), dtype=float)
 
 
-def _judge(light: Windows) -> Table:
-    """Of windows of one channel each; the score leaves the perfusion out."""
+def _judge(light: Windows, count: int) -> Table:
+    """Of windows of one channel each, all those of the first of ``count`` channels first."""
     raw = light.values[:, :, 0]
     band = PulseBand.of(raw, light.rate_hz)
     found = Pulses.of(band)
     steady, step, rests = light.mean(raw), _step(raw) / found.swing, Runs.of(light.steps_equal())
     percent = np.where(raw.min(axis=1) > 0, 100 * found.swing / np.maximum(steady, 1e-12), 100.0)
-    causes = {
+    percent = np.tile(percent.reshape(count, -1).max(axis=0), count)
+    parts = {
+        "usable": found.usable(),
         "flat": _stillness(light, rests, step),
         "saturated": ramp(_clipped(light, rests, step), 0.1, 0.01),
         "coarse": ramp(np.where(np.isfinite(step), step, 0.0), 0.35, 0.15),
         "noise": ramp(found.noise, 0.5, 0.1),
         "baseline": ramp(band.wander(0.5) / found.swing, 14.0, 3.0),
         "jump": ramp(_jump(raw, light), 50.0, 16.0),
+        "perfusion": ramp(percent, 0.15, 0.4),
     }
-    usable = found.usable()
-    parts = {"usable": usable, **causes, "perfusion": ramp(percent, 0.05, 0.45)}
-    return Table(parts, _flags(parts, light, steady, percent), reduce(np.minimum, causes.values(), usable))
+    return Table(parts, _flags(parts, light, steady, percent))
 
 
 def _flags(parts: dict[str, FloatArray], light: Windows, steady: FloatArray, percent: FloatArray) -> dict[str, Mask]:
