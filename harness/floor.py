@@ -8,8 +8,10 @@
   show beside a signal, and a device that filters is understated. Shorted inputs tell of both.
 * Between the beats. What lies beyond three standard deviations is left out, and the rest put right for that, until
   nothing changes: the QRS, a knock and a spike are no noise.
-* In quiet seconds. Seconds much noisier than the quietest tenth hold muscle, movement or a loose contact: they are no
-  floor, and their share is told as ``restless``. Muscle that never rests cannot be told from the input's own noise.
+* In quiet moments. Quarters of a second (or 60 samples) much noisier than the quietest tenth of them hold muscle,
+  movement or a loose contact: they are no floor, and their share is told as ``restless``. Muscle that never rests, or
+  not long enough for 60 samples, cannot be told from the input's own noise, unless it shows by its colour
+  (``colour_of``): noise of an input is as dense an octave below.
 * Without the mains. Sines at 50 and 60 Hz (the profile's, where it has one) and their harmonics, or at what these look
   like after sampling, are fitted to every two seconds and taken off; their strength is told as ``hum``.
 
@@ -38,8 +40,8 @@ _START, _START_AT = 0.3, float(stats.norm.ppf(0.65))
 """A quantile of the sizes, and what it is of a normal distribution."""
 _QUIET = 2.5
 """Times the size of the quietest; of noise alone no second in a thousand is so loud."""
-_BLOCK_S, _BLOCK = 1.0, 60
-_FIT_S, _HARMONICS, _SHOWS = 2.0, 4, 0.1
+_BLOCK_S, _BLOCK = 0.25, 60
+_FIT_S, _HARMONICS, _SHOWS, _STANDS_OUT = 2.0, 4, 0.1, 10.0
 _FOLDS_HZ = 30.0
 """Slower sampling folds the mains over the signal itself; a fast thermometer averages them away."""
 _STILL_S, _STILL = 0.25, 8
@@ -64,9 +66,18 @@ class Floor:
     """Rms of the mains and its harmonics; 0 where sampling does not show them."""
 
 
-def floor_of(values: FloatArray, usable: Mask, rate_hz: float, spec: StreamSpec) -> Floor | None:
-    """Of one channel on an even grid, (n,) and (n,); None where too little of it is usable."""
-    order, stride = ORDER[spec.kind], max(1, int(rate_hz // _LEAST_HZ[spec.kind]))
+def colour_of(values: FloatArray, usable: Mask, rate_hz: float, spec: StreamSpec) -> float:
+    """How many times as strong the noise is an octave below, 1 for white noise; 1 where that cannot be told."""
+    here, below = floor_of(values, usable, rate_hz, spec), floor_of(values, usable, rate_hz, spec, octaves=1)
+    return below.rms / here.rms if here and below and here.rms else 1.0
+
+
+def floor_of(values: FloatArray, usable: Mask, rate_hz: float, spec: StreamSpec, octaves: int = 0) -> Floor | None:
+    """Of one channel on an even grid, (n,) and (n,); None where too little of it is usable.
+
+    ``octaves``: looked at so many octaves further down.
+    """
+    order, stride = ORDER[spec.kind], _stride(spec.kind, rate_hz) << octaves
     if len(values) <= order * stride + _FEWEST:
         return None
     rest = values
@@ -77,7 +88,7 @@ def floor_of(values: FloatArray, usable: Mask, rate_hz: float, spec: StreamSpec)
     good = unusable[order * stride + 1 :] == unusable[: len(rest)]
     if good.sum() < _FEWEST:
         return None
-    rest, hum = _without_mains(rest, good, rate_hz, spec)
+    rest, hum = _without_mains(rest, good, rate_hz, stride, spec)
     size = np.abs(rest)
     kept, restless = _quiet(size, good, max(_BLOCK, round(_BLOCK_S * rate_hz)))
     if kept.sum() < _FEWEST:
@@ -87,6 +98,10 @@ def floor_of(values: FloatArray, usable: Mask, rate_hz: float, spec: StreamSpec)
     alike = comb(4 * order, 2 * order) / comb(2 * order, order) ** 2
     spread = 1.96 * 1.2 * float(np.sqrt(alike / (2 * n)))
     return Floor(rms, rms * max(0.0, 1 - spread), rms * (1 + spread), n, restless, hum)
+
+
+def _stride(kind: str, rate_hz: float) -> int:
+    return max(1, int(rate_hz // _LEAST_HZ[kind]))
 
 
 def _clipped_rms(size: FloatArray) -> tuple[float, int]:
@@ -121,11 +136,13 @@ def _quiet(size: FloatArray, good: Mask, block: int) -> tuple[Mask, float]:
     return kept, float(1 - kept.sum() / max(int(told.sum()), 1))
 
 
-def _without_mains(rest: FloatArray, good: Mask, rate_hz: float, spec: StreamSpec) -> tuple[FloatArray, float]:
+def _without_mains(
+    rest: FloatArray, good: Mask, rate_hz: float, stride: int, spec: StreamSpec
+) -> tuple[FloatArray, float]:
     """Differences (k,) less the mains, and the rms of the mains in the signal that they are of."""
     if rate_hz < _FOLDS_HZ:
         return rest, 0.0
-    lines_hz, gains = _lines(rate_hz, spec)
+    lines_hz, gains = _lines(rate_hz, stride, spec)
     if not len(lines_hz):
         return rest, 0.0
     count = max(1, round(len(rest) / (_FIT_S * rate_hz)))
@@ -135,18 +152,20 @@ def _without_mains(rest: FloatArray, good: Mask, rate_hz: float, spec: StreamSpe
     most = _CUT * _clipped_rms(np.abs(rest[good]))[0]  # a QRS must not pass for hum
     table = np.where(good, np.clip(rest, -most, most), 0.0)[: count * size].reshape(count, size)
     found = table @ np.linalg.pinv(waves).T
+    power = np.sum(found.reshape(count, 2, -1) ** 2, axis=1)
+    by_chance = 4 / size * np.mean(table**2, axis=1, keepdims=True)
+    standing = np.tile(
+        power > _STANDS_OUT * by_chance, 2
+    )  # muscle has a little of every frequency, and is left as it is
     out = rest.copy()
-    out[: count * size] -= (found @ waves.T).ravel()
+    out[: count * size] -= (np.where(standing, found, 0.0) @ waves.T).ravel()
     hum = found / np.tile(gains, 2)
-    out /= np.sqrt(
-        1 - 2 * float(np.sum(gains**2)) / size
-    )  # of the noise, what sines of these frequencies take with them
     return out, float(np.sqrt(np.median(np.sum(hum**2, axis=1)) / 2))
 
 
-def _lines(rate_hz: float, spec: StreamSpec) -> tuple[FloatArray, FloatArray]:
+def _lines(rate_hz: float, stride: int, spec: StreamSpec) -> tuple[FloatArray, FloatArray]:
     """Where the mains and their harmonics show after sampling, Hz (k,), and what differences make of them (k,)."""
-    order, stride = ORDER[spec.kind], max(1, int(rate_hz // _LEAST_HZ[spec.kind]))
+    order = ORDER[spec.kind]
     lines: set[float] = set()
     for mains_hz in (spec.mains_hz,) if spec.mains_hz else LINE_HZ:
         real = mains_hz * np.arange(1, _HARMONICS + 1)

@@ -10,10 +10,14 @@ from drivers.quality.windows import Windows
 from drivers.types import FloatArray, StreamSpec
 from harness.recording import Recording, StreamData
 
-SHAPED = {"ecg": 0.012, "eeg": 0.012, "exg": 0.012, "raw": 0.012, "ppg": 0.06}
+SHAPED = {"ecg": 0.012, "eeg": 0.012, "exg": 0.012, "raw": 0.012, "ppg": 0.06, "respiration": 0.2}
 """Kinds whose signal never rests at its top by itself -> how long it must be flat there, s."""
+_PAUSE_S, _BOTH_ENDS = 2.5, 0.02
+"""Of breaths: a longer rest is no flat end of one; share of samples on flat tops, and on flat bottoms, that is much."""
 _TOPS_ONLY = frozenset({"ppg"})
 """The foot of a pulse rests on one value by itself."""
+_FALLEN = 10.0
+"""Steps of the converter, where a round top would have fallen by four."""
 _BLOCK_S = 10.0
 _STEPPY = 0.4
 """Share of steps between the extremes that lead nowhere: the signal is held or coarse, and flat tops mean nothing."""
@@ -69,11 +73,44 @@ def cut_off(values: FloatArray, rate_hz: float, spec: StreamSpec) -> Mask:
     if spec.kind not in SHAPED or len(values) < 3:
         return out
     for number, channel in enumerate(values.T):
-        whole = Windows(channel[None, :, None], rate_hz, spec)
-        flat = whole.clipped(at_least_s=SHAPED[spec.kind], bottoms=spec.kind not in _TOPS_ONLY)[0]
+        flat = _flat(channel, rate_hz, spec)
         if flat.any():
             out[:, number] = flat & ~_steppy(channel, flat, rate_hz)
     return out
+
+
+def _flat(channel: FloatArray, rate_hz: float, spec: StreamSpec) -> Mask:
+    """(n,) on flat extremes. A pause after breathing out is natural; flat at both ends is not."""
+    least_s = SHAPED[spec.kind]
+    if spec.kind != "respiration":
+        whole = Windows(channel[None, :, None], rate_hz, spec)
+        flat = np.asarray(whole.clipped(at_least_s=least_s, bottoms=spec.kind not in _TOPS_ONLY)[0])
+        return _edged(channel, flat, spec.lsb) if flat.any() else flat
+    tops, bottoms = (
+        Windows(side[None, :, None], rate_hz, spec).clipped(0.5, least_s, _PAUSE_S, bottoms=False)[0]
+        for side in (channel, -channel)
+    )
+    both = min(float(tops.mean()), float(bottoms.mean())) >= _BOTH_ENDS
+    return np.asarray((tops | bottoms) & both)
+
+
+def _edged(channel: FloatArray, flat: Mask, lsb: float | None) -> Mask:
+    """The runs of ``flat`` (n,) that the signal leaves faster than a round top within the converter's step does.
+
+    A parabola that stays within one step for L samples has fallen by four more of them L samples further on.
+    """
+    change = np.abs(np.diff(channel))
+    step = lsb or float(change[change > 0].min(initial=np.inf))
+    edges = np.flatnonzero(np.diff(flat.astype(np.int8), prepend=0, append=0))
+    begins, ends = edges[::2], edges[1::2] - 1
+    length = ends - begins + 1
+    before = np.abs(channel[begins] - channel[np.maximum(begins - length, 0)])
+    after = np.abs(channel[ends] - channel[np.minimum(ends + length, len(channel) - 1)])
+    kept = np.maximum(before, after) > _FALLEN * step
+    marks = np.zeros(len(flat) + 1, dtype=np.int64)
+    marks[begins[kept]] += 1
+    marks[ends[kept] + 1] -= 1
+    return np.asarray(np.cumsum(marks[:-1]) > 0)
 
 
 def _steppy(channel: FloatArray, flat: Mask, rate_hz: float) -> Mask:

@@ -37,8 +37,8 @@ _FINEST = {"eda": 0.002}
 """Kind -> its noise, uS: a converter with larger steps rests by itself."""
 _READINGS = frozenset({"heart_rate", "spo2"})
 """Kinds that read nothing, or 0, without contact."""
-_AT_RAIL_S = 0.2
-"""A knock is shorter."""
+_AT_RAIL_S, _BEYOND_S = 0.2, 1.0
+"""A knock is shorter, and noise does not stay beyond what a body has."""
 _CELSIUS = frozenset({"C", "degC", "°C"})
 _ON = {"contact": True, "finger": True, "sensor_disconnected": False, "probe_error": False}
 """Notices about contact -> what they say of it when they are true."""
@@ -206,9 +206,11 @@ def _signs(values: FloatArray, period_s: float, spec: StreamSpec) -> dict[str, M
             equal = np.diff(values, axis=0, prepend=np.nan) == 0
             signs["flat"] = _lasting(equal, max(8.0, _REST_S[spec.kind] / period_s))
     if spec.kind == "eda" and siemens(spec):
-        signs[f"below {LOWEST_US:g} uS"] = values * (siemens(spec) or 1.0) < LOWEST_US
+        dry = values * (siemens(spec) or 1.0) < LOWEST_US
+        signs[f"below {LOWEST_US:g} uS"] = _lasting(dry, _BEYOND_S / period_s)
     if _is_skin(spec):
-        signs[f"outside {LOWEST_C:g} to {HIGHEST_C:g} C"] = (values < LOWEST_C) | (values > HIGHEST_C)
+        away = (values < LOWEST_C) | (values > HIGHEST_C)
+        signs[f"outside {LOWEST_C:g} to {HIGHEST_C:g} C"] = _lasting(away, _BEYOND_S / period_s)
     if spec.kind in _READINGS:
         signs["no reading"] = ~(values > 0)
     return signs

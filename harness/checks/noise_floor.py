@@ -12,14 +12,14 @@ Respiration has no unit to have a limit in, and numbers such as a heart rate hav
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
 from drivers.quality.windows import millivolt, siemens
 from drivers.types import FloatArray, StreamSpec
 from harness.content.trace import Trace
-from harness.floor import ORDER, Floor, floor_of, range_of, still
+from harness.floor import ORDER, Floor, colour_of, floor_of, range_of, still
 from harness.recording import Recording, StreamData
 from harness.verdict import Outcome, Verdict
 
@@ -30,6 +30,8 @@ _ALONE = 1.15
 """Times the noise: what moves no more than that in ten seconds is nothing but noise."""
 _HIDDEN = 0.5
 """Of the converter's step: noise below it does not reliably move the last bit."""
+_COLOURED = 2.0
+"""Times as much an octave below: the noise of an input is white, or nearly, where a body's signal has ended."""
 _MOST_PERFUSION = 0.3
 """A pulse beyond that share of the light was made by arithmetic: the steady light is not in the stream."""
 _CELSIUS = frozenset({"C", "degC", "°C"})
@@ -112,6 +114,8 @@ class _Found:
     high: float
     floor: Floor
     how: str
+    colour: float = 1.0
+    """Times as strong an octave below; looked at beyond the limit only."""
 
 
 def _stream(recording: Recording, stream: StreamData, limits: LIMITS) -> Verdict:
@@ -125,15 +129,17 @@ def _stream(recording: Recording, stream: StreamData, limits: LIMITS) -> Verdict
         reason = f"a stream in {spec.unit!r} cannot be held to the limit of its kind"
         reason = reason if len(values) else "no sample of this stream lies in the run"
         return Verdict(NAME, stream.key, Outcome.INCONCLUSIVE, reason, "noise floor", n=len(values))
-    worst: tuple[_Found, str] | None = None
+    worst: tuple[_Found, str, _Measure] | None = None
     hidden = 0
     for name, channel, measure in zip(spec.channels, values.T, known, strict=True):
         trace = Trace.of(channel, times_s, rate_hz)
         usable = trace.usable & ~_railed(trace.values, spec) & ~still(trace.values, rate_hz)
         found = _channel(trace.values, usable, rate_hz, spec, measure)
+        if found is not None and found.low > measure.limit:
+            found = replace(found, colour=colour_of(trace.values, usable, rate_hz, spec))
         hidden += found is None or found.floor.rms < _HIDDEN * (spec.lsb or 0.0)
-        if found is not None and (worst is None or found.value > worst[0].value):
-            worst = found, name
+        if found is not None and (worst is None or found.value / measure.limit > worst[0].value / worst[2].limit):
+            worst = found, name, measure
     if hidden == len(known) and spec.lsb:
         return _by_step(stream, known[0], len(values))
     if worst is None:
@@ -142,7 +148,7 @@ def _stream(recording: Recording, stream: StreamData, limits: LIMITS) -> Verdict
             NAME, stream.key, Outcome.INCONCLUSIVE, reason, "noise floor", None, known[0].unit, known[0].limit,
             len(values),
         )  # fmt: skip
-    return _verdict(stream, *worst, known[0])
+    return _verdict(stream, *worst)
 
 
 def _railed(values: FloatArray, spec: StreamSpec) -> np.typing.NDArray[np.bool_]:
@@ -212,7 +218,10 @@ def _verdict(stream: StreamData, found: _Found, channel: str, measure: _Measure)
         reason += (
             f"; {100 * floor.restless:.0f} % of the time is noisier, as with muscle or a loose contact, and left out"
         )
-    if found.low > measure.limit:
+    if found.low > measure.limit and found.colour > _COLOURED:
+        outcome = Outcome.INCONCLUSIVE
+        reason += f", but {found.colour:.1f} times as much an octave below, as movement and muscle have it"
+    elif found.low > measure.limit:
         outcome = Outcome.FAIL
         reason += ": look at shielding, gain, supply, electrodes"
     elif found.high <= measure.limit:

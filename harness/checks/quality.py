@@ -5,9 +5,9 @@ of the two made windows low. The verdict is about this run: its windows are all 
 as a lost sample is one. The interval says what the run tells of the sensor in the long run, counting as many windows
 as do not overlap, and is wide: three of three good ones leave 29 to 100 %. That is why a clean run of 30 s passes by
 its fact and is not held to its interval. FAIL asks for more than the share, though: windows look back ten seconds or
-so and one bad moment makes all of them low that hold it. Where all that is low could be one such moment, and a run so
-short has no room for one within the limit, the result is INCONCLUSIVE, for another second of the same signal might
-have been cut into other windows.
+so, and one bad moment makes all of them low that hold it. Where all that is low could be one such moment, most of the
+run is good, and a run so short has no room for such a moment within the limit, the result is INCONCLUSIVE: a longer
+run has to show whether that was once or is the rule.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _share(stream: StreamData, judged: _Judged, limits: LIMITS) -> Verdict:
     reason += _unjudged(judged) + _why(judged, limits) + _flags(judged)
     outcome = Outcome.PASS if percent >= limits.min_good_percent else Outcome.FAIL
     moment = judged.span <= windows and windows > (1 - limits.min_good_percent / 100) * n
-    if outcome is Outcome.FAIL and moment and bad < n:
+    if outcome is Outcome.FAIL and moment and bad <= n / 2:
         outcome = Outcome.INCONCLUSIVE
         reason += f"; one bad moment is low for {windows:g} s, too much for so short a run: run longer"
         if limits.min_good_percent < 100:

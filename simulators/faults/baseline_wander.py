@@ -23,6 +23,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "baseline_wander"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"lead_off", "saturation"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "ppg"})
     DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 3.0, "ppg": 8.0, "eeg": 6.0}
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.1, 0.5, 1, 2, 3, 5, 8, 15))

@@ -23,7 +23,7 @@ class FAULT(SampleFault):
     """The signal is cut off above and below its recent centre, so that a fraction of its amplitude is lost."""
 
     NAME: ClassVar[str] = "clipping"
-    TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
+    TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality", "saturation"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg", "eeg", "ppg", "respiration", "raw"})
     DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 0.5, "ppg": 0.3, "eeg": 0.8}
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("fraction", (0.002, 0.02, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9))

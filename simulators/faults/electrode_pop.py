@@ -24,6 +24,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "electrode_pop"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"saturation"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg"})
     DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 8.0}
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.2, 1, 2, 4, 8, 16))

@@ -22,6 +22,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "emg"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"noise_floor"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "ppg"})
     DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 0.35, "ppg": 0.8, "eeg": 0.8}
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.01, 0.05, 0.1, 0.2, 0.35, 0.8, 1.5))

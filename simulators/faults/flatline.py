@@ -22,6 +22,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "flatline"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"lead_off"})
     KINDS: ClassVar[frozenset[str]] = EVERY
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("fraction", (0.02, 0.1, 0.2, 0.3, 0.5, 0.8))
 

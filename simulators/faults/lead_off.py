@@ -23,7 +23,8 @@ class FAULT(SampleFault):
     """An electrode or finger is off for a fraction of every ten seconds: the stream sits at a rail, or is noise."""
 
     NAME: ClassVar[str] = "lead_off"
-    TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
+    TOUCHES: ClassVar[frozenset[str]] = frozenset({"lead_off", "quality"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"saturation"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg", "eeg", "ppg", "eda", "respiration", "raw"})
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("fraction", (0.002, 0.02, 0.1, 0.2, 0.4, 0.8))
 

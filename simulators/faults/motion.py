@@ -23,6 +23,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "motion"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"lead_off", "noise_floor", "saturation"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "ppg", "eda", "respiration"})
     DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 0.75, "ecg": 0.5, "eeg": 2.0, "eda": 2.0, "respiration": 1.0}
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.02, 0.1, 0.25, 0.5, 0.75, 1.5, 3))

@@ -20,8 +20,8 @@ class FAULT(SampleFault):
     """Gaussian noise on every sample, each channel its own, as strong at every frequency as at any other."""
 
     NAME: ClassVar[str] = "white_noise"
-    TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"noise_floor"})
+    TOUCHES: ClassVar[frozenset[str]] = frozenset({"noise_floor", "quality"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"saturation"})
     KINDS: ClassVar[frozenset[str]] = frozenset(
         {"ecg", "eeg", "ppg", "eda", "respiration", "temperature", "acceleration"}
     )
