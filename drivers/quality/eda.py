@@ -42,7 +42,7 @@ def _channel(windows: Windows, raw: FloatArray, railed: Mask) -> Table:
     rest = Rest(_REST.step / (unit or 1.0), _REST.seconds)
     parts = {
         "range": ramp(off, 0.6, 0.1),
-        "slope": ramp(steep, 0.6, 0.1),
+        "slope": ramp(steep, 0.4, 0.05),
         "flat": ramp(stuck(windows, raw, rest, railed), 0.5, 0.1),
         "saturated": ramp(windows.mean(railed), 0.3, 0.02),
         "noise": ramp(white_noise(quarters) / np.maximum(0.01 * level, 0.03), 2.0, 0.5),
