@@ -39,11 +39,8 @@ class Intervals:
     """When each ended, or was reported; ascending."""
     follows: Mask
     """It begins at the beat that the one before ends at: nothing was left out between them."""
-
-    def take(self, kept: Mask) -> Intervals:
-        """Some of them; what follows on one that is left out follows on nothing."""
-        before = np.concatenate([[False], kept[:-1]])
-        return Intervals(self.length_s[kept], self.stamp_s[kept], (self.follows & before)[kept])
+    timed: bool = True
+    """The stamps are the beats themselves, so that no interval is longer or shorter than the time between two."""
 
 
 def between_beats(beats_s: FloatArray) -> Intervals:
@@ -54,7 +51,7 @@ def between_beats(beats_s: FloatArray) -> Intervals:
 
 def reported(length_s: FloatArray, stamp_s: FloatArray) -> Intervals:
     """Of a sensor that reports intervals (n,), some at a time."""
-    return Intervals(length_s, stamp_s, ~_cut(length_s, stamp_s))
+    return Intervals(length_s, stamp_s, ~_cut(length_s, stamp_s), timed=False)
 
 
 def beats_of(length_s: FloatArray, stamp_s: FloatArray) -> tuple[FloatArray, Mask]:
@@ -81,10 +78,10 @@ class Matched:
     """Interval minus the reference's; NaN where the reference does not know it."""
     alike: Mask
     """It is that interval indeed, if perhaps an inexact one, and so are its neighbours: both ends are beats."""
-    missed: int
-    """Reference beats that intervals reach across."""
-    extra: int
-    """Intervals that end at no reference beat."""
+    missed: IntArray
+    """Reference beats that it reaches across."""
+    extra: IntArray
+    """1 where it ends at no beat of its own, and more where it goes back."""
 
 
 def match(found: Intervals, beats_s: FloatArray, known: Mask, max_lag_s: float) -> Matched | None:
@@ -93,33 +90,65 @@ def match(found: Intervals, beats_s: FloatArray, known: Mask, max_lag_s: float) 
     ``known`` (m,): the time since the beat before is an interval of the heart. Stamps are up to max_lag_s late.
     """
     own_s = np.diff(beats_s, prepend=np.nan)
-    usual = own_s[known & np.isfinite(own_s)]
-    if len(found.length_s) < 2 or len(usual) < 2:
+    usual_s = own_s[known & np.isfinite(own_s)]
+    if len(found.length_s) < 2 or len(usual_s) < 2:
         return None
-    late = int(np.ceil(max_lag_s / float(np.median(usual)))) + 2
+    usual = float(np.median(usual_s))
     nominal = np.searchsorted(beats_s, found.stamp_s)
-    beat = nominal[:, None] + np.arange(-late, _EARLY + 1)
-    there = (beat >= 1) & (beat < len(beats_s))
-    inside = np.clip(beat, 1, len(beats_s) - 1)
-    around_s = np.median(np.where(known, own_s, np.median(usual))[inside], axis=1)
+    near = _Near.of(found.length_s, nominal, np.where(known, own_s, np.nan), int(np.ceil(max_lag_s / usual)) + 2)
+    if found.timed:
+        return _told(found, own_s, *near.path(1.0), 1.0)
+    around_s = np.median(np.where(np.isfinite(near.own_s), near.own_s, usual), axis=1)
     scale = float(np.median(around_s / np.maximum(found.length_s, 1e-3)))
-    off = (own_s[inside] - scale * found.length_s[:, None]) / _BLUR_S
-    likeness = np.where(there & known[inside], np.exp(-0.5 * off**2), 0.0) - np.where(there, 0.0, 1.0)
-    column = _steady_path(likeness, np.diff(nominal, prepend=nominal[0]))
-    numbers = np.arange(len(beat))
-    chosen = inside[numbers, column]
-    usable = there[numbers, column] & known[chosen]
-    error_s = np.where(usable, found.length_s - own_s[chosen], np.nan)
-    close = np.abs(scale * found.length_s - own_s[chosen]) <= GROSS_S
+    chosen, usable = near.path(scale)
+    if usable.any():
+        scale = float(np.median(own_s[chosen[usable]] / np.maximum(found.length_s[usable], 1e-3)))
+    return _told(found, own_s, *near.path(scale), scale)
+
+
+def _told(found: Intervals, own_s: FloatArray, chosen: IntArray, usable: Mask, scale: float) -> Matched:
+    close = usable & (np.abs(scale * found.length_s - own_s[chosen]) <= GROSS_S)
     steps = np.diff(chosen, prepend=chosen[0] - 1)
     inner = found.follows & usable
-    across = ~close | ~np.append(True, close[:-1])  # where both fit, those between did not come
+    before = np.concatenate([[True, True], close])
+    across = ~close | ~before[1:-1] | ~before[:-2]  # where all fit, those between did not come
     missed = np.where(inner & across, np.maximum(steps - 1, 0), 0)
     extra = np.where(inner, np.maximum(1 - steps, 0), 0)
-    sound = close & (extra == 0) & ((steps == 1) | ~found.follows)
+    sound = close & (extra == 0) & ((steps == 1) | ~inner | ~across)
     broken = np.concatenate([[False], ~sound & usable, [False]])
-    alike = sound & usable & ~broken[:-2] & ~broken[2:]
-    return Matched(chosen, error_s, alike, int(missed.sum()), int(extra.sum()))
+    alike = sound & ~broken[:-2] & ~broken[2:]
+    return Matched(chosen, np.where(usable, found.length_s - own_s[chosen], np.nan), alike, missed, extra)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Near:
+    """The reference's beats near to each interval's stamp."""
+
+    length_s: FloatArray
+    """(n,)"""
+    beat: IntArray
+    """(n, columns) their numbers."""
+    own_s: FloatArray
+    """(n, columns) the reference's intervals; NaN where it does not know one."""
+    there: Mask
+    moved: IntArray
+    """(n,) how many beats further on the columns are than in the row before."""
+
+    @classmethod
+    def of(cls, length_s: FloatArray, nominal: IntArray, own_s: FloatArray, late: int) -> _Near:
+        """``nominal`` (n,): the first beat behind each stamp. From ``late`` beats before it on, beats are tried."""
+        beat = nominal[:, None] + np.arange(-late, _EARLY + 1)
+        there = (beat >= 1) & (beat < len(own_s))
+        inside = np.clip(beat, 1, len(own_s) - 1)
+        return cls(length_s, inside, own_s[inside], there, np.diff(nominal, prepend=nominal[0]))
+
+    def path(self, scale: float) -> tuple[IntArray, Mask]:
+        """(n,) beat that each interval ends at, were it ``scale`` times as long, and whether there is one."""
+        off = (self.own_s - scale * self.length_s[:, None]) / _BLUR_S
+        alike = np.where(self.there & np.isfinite(off), np.exp(-0.5 * np.nan_to_num(off) ** 2), 0.0)
+        column = _steady_path(alike - np.where(self.there, 0.0, 1.0), self.moved)
+        numbers = np.arange(len(self.beat))
+        return self.beat[numbers, column], self.there[numbers, column] & np.isfinite(self.own_s[numbers, column])
 
 
 def _steady_path(likeness: FloatArray, moved: IntArray) -> IntArray:

@@ -208,9 +208,8 @@ class Shown:
         longest_s = LONGEST_BEAT_S + 2.0 if kind == "rr" else 2 * self.stale_s
         return Course.of_values(times_s, rate, longest_s, self.poor)
 
-    def saturation(self, calibration: Calibration) -> FloatArray:
-        """Percent at the end of each second of the run, from red and infrared light; NaN where it cannot be told."""
-        ends_s = np.arange(1.0, int(self.seconds) + 1.0)
+    def saturation(self, calibration: Calibration, ends_s: FloatArray) -> FloatArray:
+        """Percent from red and infrared light up to moments (w,) of the run; NaN where it cannot be told."""
         ends_ns = self.content.origin_ns + (ends_s * 1e9).astype(np.int64)
         times_ns = self.content.origin_ns + np.rint(self.times_s * 1e9).astype(np.int64)
         found = oximetry_at(self.content.values, times_ns, self.spec, ends_ns, OXIMETRY_S, calibration)

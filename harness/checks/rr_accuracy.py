@@ -136,7 +136,8 @@ def _verdicts(case: Case, found: Matched, good: Mask, allowed: _Allowed, missing
     bias = mean_error(errors_ms)
     spread = float(errors_ms.std(ddof=1)) if len(errors_ms) > 1 else math.nan
     low, high = bias.value - Z95 * spread, bias.value + Z95 * spread
-    lost = f", {found.missed} beats missed and {found.extra} extra" if found.missed or found.extra else ""
+    missed, extra = int(found.missed[good].sum()), int(found.extra[good].sum())
+    lost = f", {missed} beats missed and {extra} extra" if missed or extra else ""
     lost += f", {missing} that did not come counted" if missing else ""
     return [
         case.verdict("RR bias", bias, "ms", allowed.bias_ms, f"intervals are {bias.value:+.2f} ms off on average"),

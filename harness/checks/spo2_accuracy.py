@@ -19,6 +19,8 @@ from harness.verdict import Verdict
 
 NAME = "spo2_accuracy"
 _KINDS = ("spo2", "ppg")
+_HOP_S = 4.0
+"""Windows of light overlap by the rest, which says hardly more than the next one."""
 _ASKED = "where the standard asks for 70 to 100 %"
 
 
@@ -87,10 +89,10 @@ def _reported(shown: Shown, channel: int) -> tuple[FloatArray, FloatArray]:
 
 
 def _light(shown: Shown, limits: LIMITS) -> tuple[FloatArray, FloatArray]:
-    """The same from light."""
+    """The same from light, in windows that overlap."""
     calibration = Calibration(tuple(limits.calibration)) if limits.calibration else TEXTBOOK
-    percent = shown.saturation(calibration)[int(OXIMETRY_S) - 1 :]
-    return np.arange(len(percent), dtype=np.float64) + OXIMETRY_S, percent
+    ends_s = np.arange(OXIMETRY_S, int(shown.seconds) + 1.0, _HOP_S)
+    return ends_s, shown.saturation(calibration, ends_s)
 
 
 def _verdicts(case: Case, found: Pairing, limits: LIMITS) -> list[Verdict]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -47,8 +48,10 @@ class World:
         """None for a run on a bench, and for a simulated one of which it is not known when its sensors booted."""
         if recording.meta.get("mode") not in ("virtual", "simulated"):
             return None
-        start_ns = int(recording.host.get("world_start_ns", recording.start_ns))
-        return cls(recording.rig, start_ns - round(LEAD_S * 1e9))
+        if recording not in _WORLDS:
+            start_ns = int(recording.host.get("world_start_ns", recording.start_ns))
+            _WORLDS[recording] = cls(recording.rig, start_ns - round(LEAD_S * 1e9))
+        return _WORLDS[recording]
 
     @cached_property
     def subject(self) -> Subject:
@@ -90,6 +93,10 @@ class World:
         """R peaks between two host times, in the person's seconds."""
         begin_s, end_s = self.seconds(np.array([start_ns, stop_ns])).tolist()
         return self.subject.beats(begin_s, end_s)
+
+
+_WORLDS: WeakKeyDictionary[Recording, World] = WeakKeyDictionary()
+"""Each check of a recording asks for the same life, which is lived once. Gone with the recording."""
 
 
 def without_noise(given: Mapping[str, Any], kind: str) -> dict[str, Any]:
