@@ -9,12 +9,14 @@ flag names the measure that costs most. docs/quality.md says on what leads the n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from drivers.quality.ecg_lead import Lead
-from drivers.quality.ecg_runs import Runs, unlocked, without
+from drivers.quality.ecg_runs import Runs, railed
+from drivers.quality.ecg_spikes import reach_of, spikes, unlocked, without
 from drivers.quality.windows import Mask, Table, Windows, millivolt, ramp
 from drivers.types import FloatArray
 
@@ -30,7 +32,8 @@ _WANDER = (0.03, 3.0)
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst lead counts."""
-    return Table.worst(_judge(_measure(windows, lead), windows) for lead in windows.channels())
+    tables = [_judge(_measure(windows, lead), windows) for lead in windows.channels()]
+    return tables[0] if len(tables) == 1 else Table.worst(tables)
 
 
 @dataclass(frozen=True)
@@ -57,34 +60,45 @@ class _Measures:
 
 
 def _measure(windows: Windows, raw: FloatArray) -> _Measures:
-    rate, raw = windows.rate_hz, raw - raw[:, :1]
-    runs = Runs.of(windows, raw)
-    spikes, reach = runs.spikes()
-    lead = Lead.of(without(raw, spikes, reach), rate)
+    rate, spec = windows.rate_hz, windows.spec
+    centred = raw - raw[:, :1]
+    runs = Runs.of(centred, rate, spec)
+    tips = spikes(runs)
+    lead = Lead.of(without(centred, tips, reach_of(rate)), rate)
     swing = lead.swing
     against = np.where(swing > 0, swing, np.inf)
-    line, rest = lead.line(windows.spec.mains_hz)
-    spike = unlocked(raw, spikes, reach, lead.beats, rate, lead.thinned)
+    line, rest = lead.line(spec.mains_hz)
+    spike = unlocked(centred, tips, lead.beats, lead.thinned, rate)
     return _Measures(
-        swing, runs.flat(), runs.held(), windows.mean(windows.railed()), runs.plateaus(), runs.coarseness() / against,
+        swing, runs.flat(), runs.held(), railed(raw, spec), runs.plateaus(), runs.coarseness() / against,
         runs.jump(), spike / against, line / against, lead.noise(rest) / against, lead.wander() / against,
         lead.likeness(), lead.agreement(), lead.unevenness(),
     )  # fmt: skip
+
+
+_LIMITS: Mapping[str, tuple[float, float]] = {
+    "flat": (0.45, 0.1), "held": (0.5, 0.2), "railed": (0.05, 0.005), "cut": (0.03, 0.005), "wander": (2.6, 0.5),
+    "line": (0.16, 0.05), "noise": (0.16, 0.05), "coarse": (0.3, 0.1), "jump": (9.0, 3.0), "spike": (3.0, 1.2),
+}  # fmt: skip
+"""Measure -> where it leaves nothing of its part, and up to where it costs nothing."""
+_BAD, _GOOD = (np.array([pair[side] for pair in _LIMITS.values()])[:, None] for side in (0, 1))
 
 
 def _judge(m: _Measures, windows: Windows) -> Table:
     usable, costs = _usable(m)
     scale = millivolt(windows.spec)
     large = ramp(m.swing * scale, *_SMALL_MV) if scale is not None else np.where(m.swing > 0, 1.0, 0.0)
+    found = np.stack([getattr(m, name) for name in _LIMITS])
+    left = dict(zip(_LIMITS, np.minimum(np.maximum((found - _BAD) / (_GOOD - _BAD), 0.0), 1.0), strict=True))
     parts = {
         "usable": usable,
-        "flat": np.minimum(np.minimum(ramp(m.flat, 0.45, 0.1), ramp(m.held, 0.5, 0.2)), large),
-        "saturated": np.minimum(ramp(m.railed, 0.05, 0.005), ramp(m.cut, 0.03, 0.005)),
-        "baseline": ramp(m.wander, 2.6, 0.5),
-        "line": ramp(m.line, 0.16, 0.05),
-        "noise": ramp(m.noise, 0.16, 0.05),
-        "coarse": ramp(m.coarse, 0.3, 0.1),
-        "jump": np.minimum(ramp(m.jump, 9.0, 3.0), ramp(m.spike, 3.0, 1.2)),
+        "flat": np.minimum(np.minimum(left["flat"], left["held"]), large),
+        "saturated": np.minimum(left["railed"], left["cut"]),
+        "baseline": left["wander"],
+        "line": left["line"],
+        "noise": left["noise"],
+        "coarse": left["coarse"],
+        "jump": np.minimum(left["jump"], left["spike"]),
     }
     return Table(parts, _flags(parts, costs, large < 0.5))
 
@@ -95,7 +109,7 @@ def _usable(m: _Measures) -> tuple[FloatArray, FloatArray]:
         "shape": m.shape,
         "agreement": m.agreement,
         "unevenness": np.log(m.unevenness),
-        "wander": np.log10(np.clip(m.wander, *_WANDER)),
+        "wander": np.log10(np.minimum(np.maximum(m.wander, _WANDER[0]), _WANDER[1])),
         "noise": np.log10(np.minimum(m.noise, 1.0) + 0.01),
     }
     cost = {name: _WEIGHTS[name] * (_TYPICAL[name] - value) for name, value in found.items()}

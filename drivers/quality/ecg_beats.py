@@ -1,0 +1,126 @@
+"""R peaks within windows, and how alike, how even and how agreed upon they are: for many windows as for one.
+
+Arrays are small where one window is scored alone, so that what costs is the number of calls: these functions make few.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from drivers.quality.marks import Marks
+from drivers.quality.windows import middle
+from drivers.types import FloatArray, IntArray
+
+_STRETCH_S = 1.5
+"""Holds at least one beat down to 40 beats a minute."""
+_MATCH_S = 0.15
+_RANK = 0.75
+_LEFT_OUT = 1 / 3
+_MOST_RATIO = 6.0
+
+
+def peaks(level: FloatArray, rate_hz: float, apart_s: float, threshold: float) -> Marks:
+    """Local maxima of ``level`` (w, n) that reach ``threshold`` of the median of the maxima of its stretches.
+
+    Of two nearer than ``apart_s`` the higher stays, the highest first; of equals the earlier.
+    """
+    rows, count = level.shape
+    step = max(1, round(_STRETCH_S * rate_hz))
+    stretches = level[:, count % step :].reshape(rows, -1, step) if count >= step else level[:, None, :]
+    floor = np.maximum(threshold * middle(stretches.max(axis=-1)), 1e-300)
+    here = level[:, 1:-1]
+    found = here > level[:, :-2]
+    found &= here >= level[:, 2:]
+    found &= here >= floor[:, None]
+    row, place = np.divmod(np.flatnonzero(found), max(count - 2, 1))
+    place += 1
+    return _apart(Marks(row, place, rows), level[row, place], max(1, round(apart_s * rate_hz)))
+
+
+def _apart(marks: Marks, height: FloatArray, apart: int) -> Marks:
+    row, place = marks.row, marks.place
+    while len(place) > 1:
+        near = (place[1:] - place[:-1] < apart) & (row[1:] == row[:-1])
+        if not near.any():
+            break
+        later = height[1:] > height[:-1]
+        beaten = np.zeros(len(place) + 2, dtype=bool)
+        beaten[1:-2] |= near & later
+        beaten[2:-1] |= near & ~later
+        stays = ~beaten  # who is no lower than its neighbours stays, and they go
+        by = np.zeros(len(place), dtype=bool)
+        by[1:] |= near & stays[1:-2]
+        by[:-1] |= near & stays[2:-1]
+        kept = ~(by & beaten[1:-1])
+        row, place, height = row[kept], place[kept], height[kept]
+    return Marks(row, place, marks.rows)
+
+
+def strongest(level: FloatArray, marks: Marks, reach: int) -> Marks:
+    """The largest ``level`` (w, n) within ``reach`` samples of each mark."""
+    around = marks.place[:, None] + np.arange(-reach, reach + 1)
+    np.minimum(np.maximum(around, 0, out=around), level.shape[1] - 1, out=around)
+    best = level[marks.row[:, None], around].argmax(axis=1)
+    return Marks(marks.row, around[np.arange(len(best)), best], marks.rows)
+
+
+def agreement(first: Marks, second: Marks, rate_hz: float, count: int) -> FloatArray:
+    """Beats that both detectors found within 150 ms, of all that either found, (w,); rows have ``count`` samples."""
+    if not len(first.place) or not len(second.place):
+        return np.zeros(first.rows)
+    apart = count + round(rate_hz)  # rows lie so far apart that none meets another
+    here, there = first.row * apart + first.place, second.row * apart + second.place
+    there = np.concatenate([[-apart], there, [there[-1] + apart * first.rows]])
+    after = np.searchsorted(there, here)
+    near = np.minimum(there[after] - here, here - there[after - 1]) <= _MATCH_S * rate_hz
+    both = np.bincount(first.row, weights=near, minlength=first.rows)
+    return np.asarray(both / np.maximum(first.counts() + second.counts() - both, 1))
+
+
+def unevenness(marks: Marks) -> FloatArray:
+    """Longest interval between beats over the shortest, (w,), at most 6; 6 where there are fewer than two."""
+    result = np.full(marks.rows, _MOST_RATIO)
+    row, length = marks.intervals()
+    if len(row):
+        first = np.flatnonzero(np.concatenate([[True], row[1:] != row[:-1]]))
+        longest, shortest = np.maximum.reduceat(length, first), np.minimum.reduceat(length, first)
+        several = np.bincount(row, minlength=marks.rows)[row[first]] >= 2
+        result[row[first]] = np.where(several, np.minimum(longest / shortest, _MOST_RATIO), _MOST_RATIO)
+    return result
+
+
+def likeness(clean: FloatArray, marks: Marks, before: int, after: int) -> FloatArray:
+    """How alike the beats look, (w,): each one's correlation with those it resembles, without the oddest third.
+
+    Of its correlations with the others the one is taken that three quarters stay below: beats of two shapes, as
+    with premature ventricular ones, are no fault of the signal. 0 where fewer than two lie whole in the window.
+    """
+    marks = marks.where((marks.place >= before) & (marks.place + after < clean.shape[1]))
+    count = marks.counts()
+    if count.max(initial=0) < 2:
+        return np.zeros(marks.rows)
+    shapes = clean[marks.row[:, None], marks.place[:, None] + np.arange(-before, after + 1)]
+    shapes -= shapes.sum(axis=1, keepdims=True) / shapes.shape[1]
+    shapes /= np.maximum(np.sqrt((shapes * shapes).sum(axis=1, keepdims=True)), 1e-12)
+    return _alike(marks, shapes, count)
+
+
+def _alike(marks: Marks, shapes: FloatArray, count: IntArray) -> FloatArray:
+    rows, most = marks.rows, int(count.max())
+    table = np.zeros((rows, most, shapes.shape[1]))
+    table[marks.row, np.arange(len(marks.row)) - marks.firsts()[marks.row]] = shapes
+    each = np.einsum("wkm,wlm->wkl", table, table)
+    number = np.arange(most)
+    there = number < count[:, None]
+    each[~(there[:, :, None] & there[:, None, :])] = np.inf
+    each[:, number, number] = np.inf  # a beat always resembles itself
+    each.sort(axis=2)
+    rank = np.maximum(_RANK * (count - 2) + 0.5, 0).astype(np.int64)
+    upper = each[np.arange(rows)[:, None], number, rank[:, None]]
+    upper[~there] = np.inf
+    upper.sort(axis=1)
+    least = (_LEFT_OUT * count).astype(np.int64)
+    kept = there & (number >= least[:, None]) & (count[:, None] >= 2)
+    # one after the other, whatever else is in the table: a sum's last bit depends on its order
+    total = np.where(kept, upper, 0.0).cumsum(axis=1)[:, -1]
+    return np.asarray(total / np.maximum(count - least, 1))
