@@ -83,7 +83,7 @@ def breath_rate(onset_s: FloatArray, ends_s: FloatArray, length_s: float = 30.0)
 class BreathStream:
     """The same breaths as of the whole recording, to the last bit, however it is cut; keeps about a minute of it.
 
-    The first breaths are known after 11 s, later ones 6 s after the fall behind their peak.
+    The first breaths are known after 12 s, later ones 7 s after the fall behind them: at rest 10 s after their peak.
     """
 
     def __init__(self, rate_hz: float) -> None:
@@ -93,7 +93,7 @@ class BreathStream:
         self._wave = np.empty(0)
         self._first = 0
         """Place on the grid of the first value kept."""
-        self._turns = Turns()
+        self._turns = Turns(second)
         self._waiting: deque[Turn] = deque()
         self._swings = Swings(round(_LONGEST_TOP_S * self._grid.hz))
 
@@ -115,7 +115,7 @@ class BreathStream:
         while self._waiting and (last or self._waiting[0].last < self._usual.known):
             turn = self._waiting.popleft()
             breath = self._swings.take(turn, _SHARE * self._usual.at(turn.last))
-            if breath is not None:
+            if breath is not None and breath[0].last:  # a rise from place 0 may have begun before it
                 found.append(self._told(*breath))
         self._forget()
         return Breaths(*np.array(found, dtype=np.float64).reshape(-1, 3).T)

@@ -26,8 +26,8 @@ THRESHOLD_US = 0.05
 _GRID_HZ, _SMOOTH_S = 8.0, 0.75
 _DRYING_S = 3.0
 _LONGEST_RISE_S = 6.0
-_WAIT_S = 10.0
-"""After an onset: by then the next one is known, if it lies within the longest rise."""
+_WAIT_S = 7.0
+"""After the steepest rise: by then the peak is over, and the next onset known if it lies before that."""
 _AHEAD_S, _BACK_S = 5, 20
 """Seconds around a moment whose drive and conductance say what is usual there."""
 _FEWEST_S = 8
@@ -104,7 +104,7 @@ class LevelStream:
 class ResponseStream:
     """The same responses as of the whole recording, to the last bit, however it is cut; keeps about a minute of it.
 
-    A response is known 10 s after its onset, or 5 s after the next one's peak if that is sooner.
+    A response is known 13 s after its steepest rise, or earlier if another follows.
     """
 
     def __init__(self, rate_hz: float, threshold_us: float = THRESHOLD_US) -> None:
@@ -114,7 +114,7 @@ class ResponseStream:
         self._averaged, self._smooth, self._drive = np.empty(0), np.empty(0), np.empty(0)
         self._first = 0
         """Place on the grid of the first values kept. The drive begins one place behind the signal."""
-        self._turns = Turns()
+        self._turns = Turns(max(2, round(self._grid.hz)))
         self._waiting: deque[Turn] = deque()
         self._swings = Swings(self._places(_LONGEST_RISE_S))
         self._bump: tuple[Turn, Turn] | None = None
@@ -162,7 +162,7 @@ class ResponseStream:
         return found
 
     def _settle(self, place: int, last: bool = False) -> list[tuple[float, float, float]]:
-        if self._bump is None or not (last or place >= self._bump[0].last + self._places(_WAIT_S)):
+        if self._bump is None or not (last or place >= self._bump[1].last + self._places(_WAIT_S)):
             return []
         bump, self._bump = self._bump, None
         return self._told(*bump, place)

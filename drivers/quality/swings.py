@@ -11,7 +11,7 @@ from drivers.types import FloatArray
 
 
 class Turn(NamedTuple):
-    """A local extreme. Where the signal rests there, it rests from ``first`` to ``last``."""
+    """A local extreme, or a place between two. Where the signal rests there, it does from ``first`` to ``last``."""
 
     first: int
     last: int
@@ -19,9 +19,13 @@ class Turn(NamedTuple):
 
 
 class Turns:
-    """Finds the turns of a signal that comes in pieces; places count from its first value."""
+    """Finds the turns of a signal that comes in pieces; places count from its first value.
 
-    def __init__(self) -> None:
+    Every ``every`` places one more is told that is no turn, so that a long rise or fall is known before its end.
+    """
+
+    def __init__(self, every: int) -> None:
+        self._every = every
         self._count = 0
         self._end = np.empty(0)
         self._move = (-1, 0.0)
@@ -39,7 +43,12 @@ class Turns:
         back = np.flatnonzero(sign[1:] * sign[:-1] < 0)
         self._move = int(place[-1]), float(sign[-1])
         last = place[back + 1]
-        return list(map(Turn, (place[back] + 1).tolist(), last.tolist(), joined[last - base].tolist()))
+        turns = list(map(Turn, (place[back] + 1).tolist(), last.tolist(), joined[last - base].tolist()))
+        fresh = base + len(joined) - len(values)
+        between = np.arange(-(-fresh // self._every) * self._every, self._count, self._every)
+        turns += map(Turn, between.tolist(), between.tolist(), joined[between - base].tolist())
+        # A turn is told when the signal has moved on, so a place within its rest comes before it.
+        return sorted(turns, key=lambda turn: (turn.last, -turn.first))
 
     def finish(self) -> Sequence[Turn]:
         """The last value, as a turn."""
@@ -63,9 +72,9 @@ class Swings:
         if self._low is None or self._high is None:
             self._low = self._high = turn
             return None
-        if self._up is not True and turn.value < self._low.value:
+        if self._up is not True and turn.value <= self._low.value:
             self._low = turn
-        if self._up is not False and turn.value > self._high.value:
+        if self._up is not False and turn.value >= self._high.value:
             self._high = turn
         if self._up is not True and turn.value - self._low.value > reach:
             self._up, self.trough, self._high = True, self._low, turn
