@@ -1,7 +1,8 @@
-"""Heart beats in an ECG lead and pulses in a PPG channel, for whole recordings at once.
+"""Heart beats in an ECG lead and pulses in a PPG channel, for whole recordings.
 
-A band of the signal is rectified, its peaks compared with a running median of the recent ones: no
-training, no state, no threshold in units, so it works from the first seconds and at any gain.
+``ecg_beats`` and ``ppg_pulses`` are one update of ``drivers.quality.beat_stream``: no training, no threshold in units,
+from the first sample on, at any gain, baseline and direction. The simpler ``energy_beats`` and ``pulses`` work on a
+band that the caller has filtered, and keep to where that band has its peaks: they are for aligning streams.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage, signal
 
+from drivers.quality.beat_levels import PPG, slope_kernel
+from drivers.quality.beat_stream import BeatStream
 from drivers.types import FloatArray, IntArray
 
 _REFRACTORY_S = 0.26
@@ -19,11 +22,75 @@ _STRETCH_S = 1.5
 _MEMORY = 9
 """Stretches in the running median."""
 _THRESHOLD = 0.38
+_FOOT_S = 0.45
+"""The foot of a pulse lies at most so long before its steepest rise."""
+_SMOOTH_S = 0.03
+"""Bell that a pulse wave is smoothed with before tangents are laid to it."""
 
 
 def ecg_beats(lead: FloatArray, rate_hz: float) -> IntArray:
-    """Sample numbers of the R peaks of one lead (n,), any unit; needs about three seconds."""
-    return energy_beats(bandpass(lead, rate_hz, 8.0, 20.0), rate_hz)
+    """Sample numbers (k,) of the R peaks of one lead (n,), any unit and direction; NaN is a sample that is missing.
+
+    At least 80 Hz and about two seconds. SettingError for a slower lead.
+    """
+    stream = BeatStream(rate_hz)
+    places = np.concatenate([stream.update(lead), stream.finish()])
+    return np.asarray(np.clip(np.rint(places), 0, len(lead) - 1), dtype=np.int64)
+
+
+def ppg_pulses(channel: FloatArray, rate_hz: float, upright: bool | None = None) -> FloatArray:
+    """Places (k,) in samples, between samples, of the steepest rise of every pulse of one channel (n,), at least 20 Hz.
+
+    ``upright`` says whether the value grows with blood; None: found from the data, since the side on which a pulse is
+    steep is the rise. NaN is a sample that is missing.
+    """
+    channel = np.asarray(channel, dtype=np.float64)
+    stream = BeatStream(rate_hz, "ppg", pulses_point_up(channel, rate_hz) if upright is None else upright)
+    return np.concatenate([stream.update(channel), stream.finish()])
+
+
+def pulses_point_up(channel: FloatArray, rate_hz: float) -> bool:
+    """Whether the steep sides of the pulses (n,) are rises: the median over its seconds decides."""
+    slope = np.convolve(_bridged(channel), slope_kernel(PPG.widths_s[0], rate_hz), "valid")
+    step = round(2 * rate_hz)
+    parts = slope[: len(slope) // step * step].reshape(-1, step) if len(slope) >= step else slope[None, :]
+    total = np.maximum((np.abs(parts) ** 3).sum(axis=1), 1e-300)
+    return bool(np.median((parts**3).sum(axis=1) / total) >= 0) if parts.size else True
+
+
+def pulse_feet(channel: FloatArray, rate_hz: float, rises: FloatArray, upright: bool | None = None) -> FloatArray:
+    """Feet (k,) of the pulses with steepest ``rises`` (k,), in samples, by intersecting tangents.
+
+    Where the tangent at the steepest rise meets the level of the lowest point before it (Chiu et al. 1991, Am Heart J
+    121:1460): what pulse transit times are measured with. NaN where the recording begins too late.
+    """
+    wave = _bridged(np.asarray(channel, dtype=np.float64))
+    up = pulses_point_up(wave, rate_hz) if upright is None else upright
+    wave = wave if up else -wave
+    reach = int(np.ceil(3 * _SMOOTH_S * rate_hz))
+    bell = np.exp(-0.5 * (np.arange(-reach, reach + 1) / (_SMOOTH_S * rate_hz)) ** 2)
+    smooth = np.convolve(np.pad(wave, reach, mode="edge"), bell / bell.sum(), "valid")
+    slope = np.gradient(smooth)
+    return np.array([_foot(smooth, slope, float(rise), rate_hz) for rise in rises])
+
+
+def _foot(smooth: FloatArray, slope: FloatArray, rise: float, rate_hz: float) -> float:
+    first = int(np.floor(rise - _FOOT_S * rate_hz))
+    if first < 0:
+        return np.nan
+    before = smooth[first : int(np.ceil(rise)) + 1]
+    lowest = float(before[round(len(before) * 0.25) :].min())
+    at = np.arange(len(smooth))
+    steep = float(np.interp(rise, at, slope))
+    return rise - (float(np.interp(rise, at, smooth)) - lowest) / steep if steep > 0 else np.nan
+
+
+def _bridged(channel: FloatArray) -> FloatArray:
+    """Missing samples replaced by straight lines."""
+    there = np.isfinite(channel)
+    if there.all() or not there.any():
+        return np.nan_to_num(channel)
+    return np.interp(np.arange(len(channel)), np.flatnonzero(there), channel[there])
 
 
 def energy_beats(banded: FloatArray, rate_hz: float) -> IntArray:
@@ -32,12 +99,6 @@ def energy_beats(banded: FloatArray, rate_hz: float) -> IntArray:
     level = np.sqrt(np.maximum(ndimage.uniform_filter1d(banded * banded, width, mode="nearest"), 0))
     places = peaks(level, rate_hz, _REFRACTORY_S, _THRESHOLD)
     return strongest(np.abs(banded), places, round(0.08 * rate_hz))
-
-
-def amplitude_beats(cleaned: FloatArray, rate_hz: float) -> IntArray:
-    """A second opinion of another kind: peaks of the baseline-free lead itself, whatever their frequency."""
-    centred = np.abs(cleaned - np.median(cleaned))
-    return peaks(centred, rate_hz, 0.3, 0.5)
 
 
 def pulses(rise: FloatArray, rate_hz: float) -> IntArray:
