@@ -153,7 +153,7 @@ def _without_mains(
     table = np.where(good, np.clip(rest, -most, most), 0.0)[: count * size].reshape(count, size)
     found = table @ np.linalg.pinv(waves).T
     power = np.sum(found.reshape(count, 2, -1) ** 2, axis=1)
-    by_chance = 4 / size * np.mean(table**2, axis=1, keepdims=True)
+    by_chance = 4 / size * np.mean(table**2, axis=1, keepdims=True) * gains**2
     standing = np.tile(
         power > _STANDS_OUT * by_chance, 2
     )  # muscle has a little of every frequency, and is left as it is

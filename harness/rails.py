@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from drivers.quality.windows import Windows
 from drivers.types import FloatArray, StreamSpec
@@ -19,8 +20,13 @@ _TOPS_ONLY = frozenset({"ppg"})
 _FALLEN = 10.0
 """Steps of the converter, where a round top would have fallen by four."""
 _BLOCK_S = 10.0
-_STEPPY = 0.4
-"""Share of steps between the extremes that lead nowhere: the signal is held or coarse, and flat tops mean nothing."""
+_REACH_S, _LONGEST_S = 0.6, 0.8
+"""A flat top is the highest of so much on either side; one that is longer is a flat line."""
+_RECURS = 3
+"""Flat tops; one or two come by chance."""
+_STEPPY, _AT_ENDS, _BETWEEN = 0.4, 0.7, 0.003
+"""Share of steps between the extremes that lead nowhere: the signal is held or coarse, and flat tops mean nothing. And
+share of the rests at an extreme from which it is cut off all the same, and of samples between the extremes at least."""
 
 Mask = np.typing.NDArray[np.bool_]
 
@@ -54,14 +60,29 @@ class Part:
 
 
 def at_rails(values: FloatArray, spec: StreamSpec) -> dict[str, Mask]:
-    """``low`` and ``high`` rail, as far as they are declared -> which of (n, channels) are there, (n, channels)."""
+    """``low`` and ``high`` rail, as far as they are declared -> which of (n, channels) are there, (n, channels).
+
+    A single sample there is none: a bit of it was wrong on its way, or something sparked.
+    """
     near = 0.5 * (spec.lsb or 0.0)
     rails = {"low": (spec.low, -1.0), "high": (spec.high, 1.0)}
-    return {
+    there = {
         name: sign * (values - rail) >= -near - 1e-9 * abs(rail)
         for name, (rail, sign) in rails.items()
         if rail is not None
     }
+    return {name: lasting(mask, 2) for name, mask in there.items()}
+
+
+def lasting(mask: Mask, at_least: int) -> Mask:
+    """Members of runs of True along axis 0 of (n, channels) that are at least so long."""
+    out = np.zeros_like(mask)
+    for number, column in enumerate(mask.T):
+        if column.any():
+            edges = np.flatnonzero(np.diff(column.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
+            for begin, end in edges[edges[:, 1] - edges[:, 0] >= at_least].tolist():
+                out[begin:end, number] = True
+    return out
 
 
 def cut_off(values: FloatArray, rate_hz: float, spec: StreamSpec) -> Mask:
@@ -75,7 +96,7 @@ def cut_off(values: FloatArray, rate_hz: float, spec: StreamSpec) -> Mask:
     for number, channel in enumerate(values.T):
         flat = _flat(channel, rate_hz, spec)
         if flat.any():
-            out[:, number] = flat & ~_steppy(channel, flat, rate_hz)
+            out[:, number] = flat & ~_steppy(channel, rate_hz)
     return out
 
 
@@ -84,7 +105,7 @@ def _flat(channel: FloatArray, rate_hz: float, spec: StreamSpec) -> Mask:
     least_s = SHAPED[spec.kind]
     if spec.kind != "respiration":
         whole = Windows(channel[None, :, None], rate_hz, spec)
-        flat = np.asarray(whole.clipped(at_least_s=least_s, bottoms=spec.kind not in _TOPS_ONLY)[0])
+        flat = np.asarray(whole.clipped(_REACH_S, least_s, _LONGEST_S, bottoms=spec.kind not in _TOPS_ONLY)[0])
         return _edged(channel, flat, spec.lsb) if flat.any() else flat
     tops, bottoms = (
         Windows(side[None, :, None], rate_hz, spec).clipped(0.5, least_s, _PAUSE_S, bottoms=False)[0]
@@ -107,17 +128,28 @@ def _edged(channel: FloatArray, flat: Mask, lsb: float | None) -> Mask:
     before = np.abs(channel[begins] - channel[np.maximum(begins - length, 0)])
     after = np.abs(channel[ends] - channel[np.minimum(ends + length, len(channel) - 1)])
     kept = np.maximum(before, after) > _FALLEN * step
+    if kept.sum() < _RECURS:
+        return np.zeros_like(flat)
     marks = np.zeros(len(flat) + 1, dtype=np.int64)
     marks[begins[kept]] += 1
     marks[ends[kept] + 1] -= 1
     return np.asarray(np.cumsum(marks[:-1]) > 0)
 
 
-def _steppy(channel: FloatArray, flat: Mask, rate_hz: float) -> Mask:
-    """(n,) in stretches of ten seconds in which most samples that are not on a flat top equal the one before."""
+def _steppy(channel: FloatArray, rate_hz: float) -> Mask:
+    """(n,) in stretches of ten seconds in which most samples that are no extreme of their second equal the one before.
+
+    Or in which there are none such, because two or three steps are all that there is.
+    """
+    reach = 2 * max(1, round(_REACH_S * rate_hz)) + 1
+    between = (channel != ndimage.maximum_filter1d(channel, reach, mode="nearest")) & (
+        channel != ndimage.minimum_filter1d(channel, reach, mode="nearest")
+    )
     equal = np.concatenate([[False], np.diff(channel) == 0])
     size = max(1, min(len(channel), round(_BLOCK_S * rate_hz)))
     starts = np.arange(0, len(channel), size)
-    free = np.add.reduceat(~flat, starts)
-    still = np.add.reduceat(equal & ~flat, starts)
-    return np.asarray(np.repeat(still > _STEPPY * free, size)[: len(channel)])
+    free = np.add.reduceat(between, starts)
+    still = np.add.reduceat(equal & between, starts)
+    resting = np.add.reduceat(equal, starts)
+    stepped = (still > _STEPPY * free) & (still > (1 - _AT_ENDS) * resting) | (free < _BETWEEN * size)
+    return np.asarray(np.repeat(stepped, size)[: len(channel)])

@@ -21,11 +21,11 @@ import numpy as np
 
 from drivers.quality.eda import LOWEST_US
 from drivers.quality.temperature import HIGHEST_C, LOWEST_C
-from drivers.quality.windows import long_runs, siemens
+from drivers.quality.windows import siemens
 from drivers.types import FloatArray, Notice, StreamSpec
 from harness.delivery import outages_ns
 from harness.quality import LOW, scores_of
-from harness.rails import Part, at_rails
+from harness.rails import Part, at_rails, lasting
 from harness.recording import Recording, StreamData
 from harness.statistics import share_interval
 from harness.verdict import Outcome, Verdict
@@ -39,6 +39,8 @@ _READINGS = frozenset({"heart_rate", "spo2"})
 """Kinds that read nothing, or 0, without contact."""
 _AT_RAIL_S, _BEYOND_S = 0.2, 1.0
 """A knock is shorter, and noise does not stay beyond what a body has."""
+_FEW = 4
+"""Samples that something may be wrong with."""
 _CELSIUS = frozenset({"C", "degC", "°C"})
 _ON = {"contact": True, "finger": True, "sensor_disconnected": False, "probe_error": False}
 """Notices about contact -> what they say of it when they are true."""
@@ -200,29 +202,20 @@ def _signs(values: FloatArray, period_s: float, spec: StreamSpec) -> dict[str, M
     signs: dict[str, Mask] = {}
     if spec.kind in _REST_S:
         for rail, mask in at_rails(values, spec).items():
-            signs[f"at the {rail} rail"] = _lasting(mask, _AT_RAIL_S / period_s)
+            signs[f"at the {rail} rail"] = lasting(mask, max(_FEW, math.ceil(_AT_RAIL_S / period_s)))
         finest = _FINEST.get(spec.kind)
         if finest is None or (spec.lsb or 0.0) * (siemens(spec) or 1.0) <= finest:
             equal = np.diff(values, axis=0, prepend=np.nan) == 0
-            signs["flat"] = _lasting(equal, max(8.0, _REST_S[spec.kind] / period_s))
+            signs["flat"] = lasting(equal, max(2 * _FEW, round(_REST_S[spec.kind] / period_s)))
     if spec.kind == "eda" and siemens(spec):
         dry = values * (siemens(spec) or 1.0) < LOWEST_US
-        signs[f"below {LOWEST_US:g} uS"] = _lasting(dry, _BEYOND_S / period_s)
+        signs[f"below {LOWEST_US:g} uS"] = lasting(dry, max(1, round(_BEYOND_S / period_s)))
     if _is_skin(spec):
         away = (values < LOWEST_C) | (values > HIGHEST_C)
-        signs[f"outside {LOWEST_C:g} to {HIGHEST_C:g} C"] = _lasting(away, _BEYOND_S / period_s)
+        signs[f"outside {LOWEST_C:g} to {HIGHEST_C:g} C"] = lasting(away, max(1, round(_BEYOND_S / period_s)))
     if spec.kind in _READINGS:
         signs["no reading"] = ~(values > 0)
     return signs
-
-
-def _lasting(mask: Mask, at_least: float) -> Mask:
-    """Members of runs along axis 0 of (n, channels) that are so long."""
-    out = np.zeros_like(mask)
-    for number, column in enumerate(mask.T):
-        padded = np.concatenate([[False], column])[None, :]
-        out[:, number] = long_runs(padded, max(2, math.ceil(at_least)))[0, 1:]
-    return out
 
 
 def _by_signal(

@@ -37,6 +37,8 @@ _MOST_PERFUSION = 0.3
 _CELSIUS = frozenset({"C", "degC", "°C"})
 _MG = {"g": 1e3, "G": 1e3, "mg": 1.0, "m/s2": 1e3 / 9.80665, "m/s^2": 1e3 / 9.80665}
 
+Mask = np.typing.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class LIMITS:
@@ -134,7 +136,8 @@ def _stream(recording: Recording, stream: StreamData, limits: LIMITS) -> Verdict
     for name, channel, measure in zip(spec.channels, values.T, known, strict=True):
         trace = Trace.of(channel, times_s, rate_hz)
         usable = trace.usable & ~_railed(trace.values, spec) & ~still(trace.values, rate_hz)
-        found = _channel(trace.values, usable, rate_hz, spec, measure)
+        whole = len(trace.values) == len(channel) and not (_railed(channel, spec) | still(channel, rate_hz)).any()
+        found = _channel(trace.values, usable, rate_hz, spec, measure, channel if whole else None)
         if found is not None and found.low > measure.limit:
             found = replace(found, colour=colour_of(trace.values, usable, rate_hz, spec))
         hidden += found is None or found.floor.rms < _HIDDEN * (spec.lsb or 0.0)
@@ -151,7 +154,7 @@ def _stream(recording: Recording, stream: StreamData, limits: LIMITS) -> Verdict
     return _verdict(stream, *worst)
 
 
-def _railed(values: FloatArray, spec: StreamSpec) -> np.typing.NDArray[np.bool_]:
+def _railed(values: FloatArray, spec: StreamSpec) -> Mask:
     near, out = 0.5 * (spec.lsb or 0.0), np.zeros(len(values), dtype=bool)
     for rail, sign in ((spec.low, -1.0), (spec.high, 1.0)):
         if rail is not None:
@@ -160,13 +163,14 @@ def _railed(values: FloatArray, spec: StreamSpec) -> np.typing.NDArray[np.bool_]
 
 
 def _channel(
-    values: FloatArray, usable: np.typing.NDArray[np.bool_], rate_hz: float, spec: StreamSpec, measure: _Measure
+    values: FloatArray, usable: Mask, rate_hz: float, spec: StreamSpec, measure: _Measure, whole: FloatArray | None
 ) -> _Found | None:
+    """Of one channel (n,) with bridged holes; ``whole`` as it came, where nothing is missing from it."""
     floor = floor_of(values, usable, rate_hz, spec)
     if floor is None:
         return None
     factor, how = measure.scale, "beside the signal"
-    alone = _alone(values, usable, rate_hz, floor.rms)
+    alone = _alone(whole, rate_hz, floor.rms) if whole is not None else 0.0
     if alone:
         how = "with nothing else on the input"
     if measure.peaks:
@@ -178,11 +182,11 @@ def _channel(
     return _Found(floor.rms * factor, floor.low * factor, floor.high * factor, floor, how)
 
 
-def _alone(values: FloatArray, usable: np.typing.NDArray[np.bool_], rate_hz: float, rms: float) -> float:
+def _alone(values: FloatArray, rate_hz: float, rms: float) -> float:
     """Largest peak-to-peak in ten seconds if that is all noise of this rms, else 0."""
     size = round(_ANY_S * rate_hz)
     count = len(values) // size
-    if not count or not usable.all():
+    if not count:
         return 0.0
     table = values[: count * size].reshape(count, size)
     if float(np.median(table.std(axis=1))) > _ALONE * rms:

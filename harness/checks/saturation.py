@@ -1,9 +1,10 @@
 """Signals stay off the rails: share of samples at the converter's limits, or cut off flat below them.
 
-The rails are those that the sensor's profile declares. An amplifier in front of the converter saturates earlier, and
-shows by its shape: tops of ECG, EEG, PPG or a raw input that are flat where such a signal never rests. Without declared
-rails shape is all there is, and the reason says so; streams of other kinds without rails are not judged. A signal that
-moves in steps, being held or coarse, has flat tops for another reason.
+The rails are those that the sensor's profile declares; two samples in a row make a stay there, and a single one is a
+bit that was wrong on its way. An amplifier in front of the converter saturates earlier, and shows by its shape: tops of
+ECG, EEG, PPG or a raw input that are flat, again and again, where such a signal never rests. Without declared rails
+shape is all there is, and the reason says so; streams of other kinds without rails are not judged. A signal that moves
+in steps, being held or coarse, has flat tops for another reason.
 """
 
 from __future__ import annotations

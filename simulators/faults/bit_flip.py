@@ -18,7 +18,7 @@ class FAULT(ByteFault):
 
     NAME: ClassVar[str] = "bit_flip"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"quality"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"lead_off", "noise_floor", "quality"})
     LINKS: ClassVar[frozenset[str]] = frozenset({"serial"})
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("per_million", (0.1, 1, 10, 100, 1000))
 

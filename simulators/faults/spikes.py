@@ -23,7 +23,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "spikes"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"saturation"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"noise_floor", "saturation"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "ppg", "eda", "respiration", "temperature"})
     DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 4.0, "eeg": 8.0}
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.1, 0.2, 0.5, 1, 2, 4, 8, 16))
