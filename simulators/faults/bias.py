@@ -28,7 +28,7 @@ class FAULT(SampleFault):
     KINDS: ClassVar[frozenset[str]] = frozenset({"heart_rate", "spo2"})
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("gain", (1.001, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5))
 
-    gain: float = key(1.1, "what each value is multiplied by", "", above=0, high=1000)
+    gain: float = key(1.2, "what each value is multiplied by", "", above=0, high=1000)
     offset: float = key(0.0, "what is then added, in the stream's unit")
 
     def check_keys(self) -> None:
