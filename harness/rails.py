@@ -24,7 +24,7 @@ _REACH_S, _LONGEST_S = 0.6, 0.8
 """A flat top is the highest of so much on either side; one that is longer is a flat line."""
 _RECURS = 3
 """Flat tops; one or two come by chance."""
-_STEPPY, _AT_ENDS, _BETWEEN = 0.4, 0.7, 0.003
+_STEPPY, _AT_ENDS, _BETWEEN = 0.15, 0.5, 0.003
 """Share of steps between the extremes that lead nowhere: the signal is held or coarse, and flat tops mean nothing. And
 share of the rests at an extreme from which it is cut off all the same, and of samples between the extremes at least."""
 

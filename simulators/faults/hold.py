@@ -24,7 +24,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "hold"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"lead_off"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"lead_off", "saturation"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "eeg", "ppg"})
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("fraction", (0.02, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9))
 
