@@ -133,7 +133,7 @@ def _noise(spectrum: Cosines) -> FloatArray:
     density = spectrum.density(min(_NOISE_HZ[0][0], 0.6 * top), min(_NOISE_HZ[0][1], top))
     if top > _NOISE_HZ[1][1]:
         density = np.maximum(density, spectrum.density(*_NOISE_HZ[1]))
-    return np.asarray(density * (min(_BAND_HZ[1], top) - _BAND_HZ[0]))
+    return np.asarray(density * max(min(_BAND_HZ[1], top) - _BAND_HZ[0], 0.0))
 
 
 def _jump(windows: Windows, wave: FloatArray) -> FloatArray:

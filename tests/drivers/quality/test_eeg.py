@@ -232,6 +232,27 @@ def test_a_unit_without_volts_is_judged_by_proportions():
     assert "noise" in score(noisy, 250.0, counts).flags
 
 
+@pytest.mark.parametrize("rate_hz", [1.0, 5.0, 33.0, 99.0, 121.0, 4000.0])
+@pytest.mark.parametrize("unit", ["uV", "V", "counts"])
+@pytest.mark.parametrize("size", [0.0, 1e-12, 30.0, 1e12])
+def test_no_rate_unit_or_size_makes_a_score_raise_or_leave_its_range(rate_hz, unit, size):
+    spec = StreamSpec("eeg", "eeg", SITES[:5], unit, rate_hz)
+    values = size * np.random.default_rng(0).standard_normal((max(3, round(4 * rate_hz)), 5))
+    assert 0 <= score(values, rate_hz, spec).score <= 1
+
+
+@pytest.mark.parametrize("seconds", [2, 3])
+def test_the_first_seconds_are_judged_as_later_ones_are(seconds):
+    count = seconds * 250
+    for seed in PEOPLE:
+        _, values, span = clean_head(TWO, seed)
+        for begin in range(0, len(values) - count, count):
+            part = digitise(values[begin : begin + count], TWO)
+            assert score(part, 250.0, TWO).score >= 0.5
+            loud = part + np.random.default_rng(begin).normal(0, 0.7 * span, part.shape)
+            assert score(digitise(loud, TWO), 250.0, TWO).score < 0.5
+
+
 @pytest.mark.parametrize("spec", [TWO, EIGHT, SLOW], ids=["2", "8", "128 Hz"])
 def test_a_window_scores_the_same_to_the_last_bit_alone_among_others_and_as_it_comes(spec):
     times_s, values, span = clean_head(spec, 3)
