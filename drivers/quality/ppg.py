@@ -17,7 +17,7 @@ from scipy import fft
 from drivers.quality.marks import Marks, by_row
 from drivers.quality.pulse_band import BAND_RATE_HZ, PulseBand
 from drivers.quality.runs import Runs
-from drivers.quality.window_beats import likeness, pulses
+from drivers.quality.window_beats import likeness, peaks
 from drivers.quality.windows import Mask, Table, Windows, middle, ramp
 from drivers.types import FloatArray
 
@@ -28,6 +28,8 @@ _STRETCH_S = 1.5
 """Holds at least one pulse down to 40 a minute."""
 _DOUBTFUL = (0.2, 0.65)
 """Of the usual rise: too steep to be nothing, not steep enough to be a pulse."""
+_APART_S, _PULSE = 0.26, 0.4
+"""Pulses come at most 230 a minute and rise as steeply as this part of the usual."""
 _NOISE_HZ = 8.0
 _FINE, _SMOOTH = 0.005, 0.02
 """Of the pulse: a step below the first hides no slope of its foot, below the second no sample equals the one before."""
@@ -100,7 +102,7 @@ class Pulses:
         # More blood is less light: the rise is the steep side.
         side = np.where((rise * rise * rise).sum(axis=-1) < 0, -1.0, 1.0)[:, None]
         wave, rise = side * wave, side * rise
-        marks = pulses(rise, BAND_RATE_HZ)
+        marks = peaks(np.maximum(rise, 0), BAND_RATE_HZ, _APART_S, _PULSE)
         swing = np.maximum(middle(np.ptp(_stretches(beat), axis=-1)), 1e-12)
         usual, unevenness, rate = _intervals(marks)
         return cls(
@@ -126,7 +128,7 @@ class Pulses:
             - 0.7 * np.log(np.maximum(self.noise, 0.02) + 0.02)
             - 4.0 * self.doubled
         )
-        return np.asarray(1 / (1 + np.exp(4.5 - found)))
+        return np.asarray(1 / (1 + np.exp(4.3 - found)))
 
 
 def _stretches(values: FloatArray) -> FloatArray:

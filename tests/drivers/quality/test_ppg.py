@@ -93,8 +93,16 @@ def test_an_input_without_steady_light_is_not_judged_by_perfusion():
 
 
 @pytest.mark.parametrize("bpm", [40, 60, 90, 120, 150])
-def test_any_heart_rate_of_people_at_rest_or_not_is_good(bpm):
+def test_any_heart_rate_at_rest_or_at_work_is_good(bpm):
     values = light(regular(bpm=bpm))
+    assert score(values[:, None], RATE_HZ, ONE).score > 0.7
+    assert Pulses.of(PulseBand.of(values[None, :], RATE_HZ)).rate[0] == pytest.approx(bpm, abs=1.0)
+
+
+@pytest.mark.parametrize("bpm", [170, 200, 220])
+def test_a_heart_at_its_fastest_is_not_taken_for_one_of_half_the_rate(bpm):
+    t = np.arange(640) / RATE_HZ
+    values = light(sum(np.exp(-0.5 * ((t - beat - 0.1) / 0.05) ** 2) for beat in np.arange(-1.0, 11.0, 60 / bpm)))
     assert score(values[:, None], RATE_HZ, ONE).score > 0.7
     assert Pulses.of(PulseBand.of(values[None, :], RATE_HZ)).rate[0] == pytest.approx(bpm, abs=1.0)
 
