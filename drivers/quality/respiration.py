@@ -10,8 +10,10 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from drivers.quality.windows import Mask, Table, Windows, ramp
+from drivers.quality.runs import Runs
+from drivers.quality.windows import Table, Windows, ramp
 from drivers.types import FloatArray
 
 T = TypeVar("T", np.float64, np.bool_)
@@ -25,17 +27,24 @@ _LONGEST_CYCLE_S = 10.0
 _REPEAT_HZ = 3.5
 _FAR = 4.0
 """Rms of the breaths, from them: no breath goes there."""
+_SHORTEST_LEVEL_S, _STILL_S, _REACH_S = 0.2, 2.5, 0.5
+"""A level stretch, one that no breath has, and how far around it an end of the breath is one."""
 _LEAST = 1e-12
 
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst channel counts."""
-    railed, still = windows.railed(), windows.stuck(2.5)
-    return Table.worst(_channel(windows, channel, railed, still) for channel in windows.channels())
+    railed = windows.mean(windows.railed())
+    return Table.worst(_channel(windows, channel, railed) for channel in windows.channels())
 
 
-def _channel(windows: Windows, raw: FloatArray, railed: Mask, still: Mask) -> Table:
-    blocks, hz = _blocks(raw, windows.rate_hz)
+def _channel(windows: Windows, raw: FloatArray, railed: FloatArray) -> Table:
+    rate, lsb = windows.rate_hz, windows.spec.lsb or 0.0
+    equal = np.zeros(raw.shape, dtype=bool)
+    np.less_equal(np.abs(np.diff(raw, axis=1)), 0.25 * lsb, out=equal[:, 1:])
+    runs = Runs.of(equal).longer(max(2, round(_SHORTEST_LEVEL_S * rate)))
+    still = max(2, round(_STILL_S * rate))
+    blocks, hz = _blocks(raw, rate)
     width = max(1, round(_SMOOTH_S * hz))
     wave = _moving_mean(_moving_mean(blocks.mean(axis=2), width), width)
     rest = blocks[:, width - 1 : width - 1 + wave.shape[1]] - wave[:, :, None]
@@ -50,10 +59,11 @@ def _channel(windows: Windows, raw: FloatArray, railed: Mask, still: Mask) -> Ta
     slow_share = np.std(slow, axis=1) / np.maximum(np.std(breath, axis=1), _LEAST)
     far = np.max(np.abs(rest), axis=2) > _FAR * swing[:, None]
     hit = windows.mean(np.any(_blocks(far, hz, 1.0)[0], axis=2))
-    steps = np.ptp(wave, axis=1) / (windows.spec.lsb or _LEAST)
+    steps = np.ptp(wave, axis=1) / (lsb or _LEAST)
+    flat = _flat_ends(raw, runs.longer(0, still), max(1, round(_REACH_S * rate)))
     parts = {
-        "flat": ramp(windows.mean(still), 0.45, 0.15),
-        "saturated": np.minimum(ramp(windows.mean(railed), 0.12, 0.03), _unclipped(windows, raw)),
+        "flat": ramp(runs.longer(still).share(), 0.45, 0.15),
+        "saturated": np.minimum(ramp(railed, 0.12, 0.03), ramp(flat, 0.22, 0.04)),
         "noise": np.minimum(ramp(fast / swing * doubt, 1.2, 0.4), ramp(hit, 0.5, 0.1)),
         "baseline": ramp(slow_share, 5.0, 2.0),
         "coarse": ramp(steps, 3.0, 10.0),
@@ -101,10 +111,23 @@ def _repeats(wave: FloatArray, hz: float) -> FloatArray:
     return np.asarray(np.max(alike, axis=1, where=behind, initial=0.0))
 
 
-def _unclipped(windows: Windows, raw: FloatArray) -> FloatArray:
-    """1 where breaths have no flat ends, (w,). A pause after breathing out is natural; flat at both ends is not."""
-    ends = []
-    for side in (raw, -raw):
-        level = Windows(side[:, :, None], windows.rate_hz, windows.spec)
-        ends.append(windows.mean(level.clipped(reach_s=0.5, at_least_s=0.2, at_most_s=2.5, bottoms=False)))
-    return ramp(np.minimum(*ends), 0.22, 0.04)
+def _flat_ends(channel: FloatArray, runs: Runs, reach: int) -> FloatArray:
+    """Share of each row (w, n) on flat tops or on flat bottoms, whichever is less, (w,): an amplifier's limits.
+
+    A pause after breathing out is natural, and a belt may be cut off at one end; flat at both ends is neither.
+    """
+    share = np.zeros(len(channel))
+    if not len(runs):
+        return share
+    rows, line = np.unique(runs.row, return_inverse=True)
+    level = np.zeros((len(rows), channel.shape[1] + 1), dtype=np.int8)
+    np.add.at(level, (line, runs.begin - 1), 1)
+    np.add.at(level, (line, runs.begin + runs.length), -1)
+    on = np.cumsum(level, axis=1, dtype=np.int8)[:, :-1] > 0
+    part = channel[rows]
+    highest = ndimage.maximum_filter1d(part, 2 * reach + 1, axis=1, mode="nearest")
+    lowest = ndimage.minimum_filter1d(part, 2 * reach + 1, axis=1, mode="nearest")
+    on &= highest > lowest
+    tops, bottoms = (np.mean(on & (part == extreme), axis=1) for extreme in (highest, lowest))
+    share[rows] = np.minimum(tops, bottoms)
+    return share
