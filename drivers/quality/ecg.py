@@ -70,7 +70,7 @@ def _measure(windows: Windows, raw: FloatArray) -> _Measures:
     line, rest = lead.line(spec.mains_hz)
     spike = unlocked(centred, tips, lead.beats, lead.thinned, rate)
     return _Measures(
-        swing, runs.flat(), runs.held(), railed(raw, spec), runs.plateaus(), runs.coarseness() / against,
+        swing, runs.flat(), runs.held(), railed(raw, spec), runs.plateaus(), runs.coarseness(),
         runs.jump(), spike / against, line / against, lead.noise(rest) / against, lead.wander() / against,
         lead.likeness(), lead.agreement(), lead.unevenness(),
     )  # fmt: skip

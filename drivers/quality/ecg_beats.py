@@ -38,22 +38,23 @@ def peaks(level: FloatArray, rate_hz: float, apart_s: float, threshold: float) -
 
 
 def _apart(marks: Marks, height: FloatArray, apart: int) -> Marks:
-    row, place = marks.row, marks.place
-    while len(place) > 1:
-        near = (place[1:] - place[:-1] < apart) & (row[1:] == row[:-1])
-        if not near.any():
-            break
-        later = height[1:] > height[:-1]
-        beaten = np.zeros(len(place) + 2, dtype=bool)
-        beaten[1:-2] |= near & later
-        beaten[2:-1] |= near & ~later
-        stays = ~beaten  # who is no lower than its neighbours stays, and they go
-        by = np.zeros(len(place), dtype=bool)
-        by[1:] |= near & stays[1:-2]
-        by[:-1] |= near & stays[2:-1]
-        kept = ~(by & beaten[1:-1])
-        row, place, height = row[kept], place[kept], height[kept]
-    return Marks(row, place, marks.rows)
+    """Those that no higher one within ``apart`` samples displaces."""
+    near = (marks.place[1:] - marks.place[:-1] < apart) & (marks.row[1:] == marks.row[:-1])
+    if not near.any():
+        return marks
+    kept = np.ones(len(marks), dtype=bool)
+    linked, places = [False, *near.tolist(), False], marks.place.tolist()
+    for best in np.argsort(-height, kind="stable").tolist():
+        if kept[best]:
+            other = best
+            while linked[other] and places[best] - places[other - 1] < apart:
+                other -= 1
+                kept[other] = False
+            other = best + 1
+            while linked[other] and places[other] - places[best] < apart:
+                kept[other] = False
+                other += 1
+    return marks.where(kept)
 
 
 def strongest(level: FloatArray, marks: Marks, reach: int) -> Marks:

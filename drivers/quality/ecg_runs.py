@@ -20,7 +20,7 @@ _PLATEAU_S = (0.012, 0.09, 0.4)
 _COMPANY = 3
 _NEAR_S = 0.6
 _QUANTA = 2.5
-_USUAL = 0.4
+_USUAL, _RESTS = 0.4, 0.4
 
 
 @dataclass(frozen=True)
@@ -119,15 +119,19 @@ class Runs:
         cut = (length <= round(_PLATEAU_S[1] * self.rate_hz)) | (alike >= _COMPANY)
         return self._share(row[cut], length[cut])
 
+    @cached_property
+    def ranges(self) -> FloatArray:
+        """Peak-to-peak of each row's seconds, ascending, (w, k)."""
+        parts = seconds(self.lead, self.rate_hz)
+        return np.asarray(np.sort(parts.max(axis=-1) - parts.min(axis=-1), axis=1))
+
     def coarseness(self) -> FloatArray:
-        """Mean step of each row whose samples mostly stay where they are, (w,); 0 where they do not."""
-        rows, count = self.lead.shape
+        """The converter's step in ranges of a livelier second, (w,), of rows that mostly rest; 0 of others."""
         moves = np.concatenate([self._first[1:], [len(self.begin)]]) - self._first - 1
-        rests = moves < 0.4 * count
-        result = np.zeros(rows)
-        if rests.any():
-            result[rests] = self.step[rests].sum(axis=-1) / np.maximum(moves[rests], 1)
-        return result
+        count = self.ranges.shape[1]
+        lively = self.ranges[:, count - 1 - count // 5]
+        rests = (moves < _RESTS * self.lead.shape[1]) & (lively > 0)
+        return np.where(rests, self.quantum / np.where(rests, lively, 1.0), 0.0)
 
     def jump(self) -> FloatArray:
         """Second steepest step of a row's seconds over the usual steepest, which is a QRS complex's, (w,).

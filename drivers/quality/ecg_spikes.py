@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from drivers.quality.ecg_runs import Runs, seconds
+from drivers.quality.ecg_runs import Runs
 from drivers.quality.marks import Marks
-from drivers.quality.windows import middle
 from drivers.types import FloatArray, IntArray
 
 _SPIKE_S = 0.0085
@@ -31,8 +30,7 @@ def spikes(runs: Runs) -> Marks:
     none = Marks(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), rows)
     if not reach or count < 4 * reach:
         return none
-    parts = seconds(lead, runs.rate_hz)
-    usual = middle(parts.max(axis=-1) - parts.min(axis=-1))
+    usual = runs.ranges[:, runs.ranges.shape[1] // 2]
     steep = np.flatnonzero(runs.step > np.where(usual > 0, _STEEP * usual, np.inf)[:, None])
     if not len(steep):
         return none
