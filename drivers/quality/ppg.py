@@ -39,11 +39,14 @@ _INTERVALS, _ABOUT = np.array([1] * 5 + [2] * 7), np.array([*range(-2, 3), *rang
 """Lags looked at: so many intervals, and so many samples about that; the first five are near one interval."""
 _NEAR = 5
 _LIKELY = 0.8
+"""Where the pulses are of no use, a cause below this is named for it."""
 _PLATEAU_S, _CUT_S = 0.09, 0.06
+"""Equal values for so long are held by the device, or cut off."""
 _JUMP_S = 0.02
 _DARK = 0.01
 """Of the converter's range."""
 _NO_BLOOD_PERCENT = 0.02
+"""A perfusion index that no living skin has."""
 
 
 def assess(windows: Windows) -> Table:
