@@ -155,7 +155,7 @@ def openbci(path: Path) -> dict[str, Any]:
     rows = {}
     titled = segments(path, data)
     for title, (begin_s, end_s) in {"all of it": (0.0, ends_s[-1]), **titled}.items():
-        lead_s = min(window_s("eeg"), (end_s - begin_s) / 2)  # of short events a window holds more than the event
+        lead_s = min(window_s("eeg"), end_s - begin_s - 2)  # of short events a window holds more than the event
         within = (ends_s >= begin_s + lead_s) & (ends_s <= end_s)
         low = [float(np.mean(each.score[within] < 0.5)) for _, each in found]
         flags = {
