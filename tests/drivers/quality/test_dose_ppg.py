@@ -6,6 +6,7 @@ Levels are fractions of the clean pulse of infrared light; red light has about h
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -120,7 +121,7 @@ def test_a_perfusion_index_of_0_3_percent_is_about_the_limit():
 ])  # fmt: skip
 def test_more_of_it_never_makes_the_light_better(fault, key, levels):
     medians = [np.median([judged_light(INFRARED, s, fault=fault, **{key: x}).score for s in PEOPLE]) for x in levels]
-    assert all(more <= less + 0.03 for less, more in zip(medians, medians[1:], strict=False))  # hopeless is hopeless
+    assert all(more <= less + 0.03 for less, more in pairwise(medians))  # hopeless is hopeless
     assert medians[0] > 0.9 > 0.5 > medians[-1]
 
 
