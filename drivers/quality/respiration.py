@@ -6,6 +6,7 @@ than breathing, one that repeats itself is likelier to be breathing still than o
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy import ndimage
 
 from drivers.quality.runs import Runs
 from drivers.quality.windows import Table, Windows, ramp
-from drivers.types import FloatArray
+from drivers.types import FloatArray, IntArray
 
 T = TypeVar("T", np.float64, np.bool_)
 
@@ -46,17 +47,17 @@ def _channel(windows: Windows, raw: FloatArray, railed: FloatArray) -> Table:
     still = max(2, round(_STILL_S * rate))
     blocks, hz = _blocks(raw, rate)
     width = max(1, round(_SMOOTH_S * hz))
-    wave = _moving_mean(_moving_mean(blocks.mean(axis=2), width), width)
+    wave = _moving_mean(_moving_mean(_mean(blocks), width), width)
     rest = blocks[:, width - 1 : width - 1 + wave.shape[1]] - wave[:, :, None]
-    fast = np.sqrt(np.mean(np.mean(rest * rest, axis=2), axis=1))
+    fast = np.sqrt(_mean(_mean(rest * rest)))
     slow_width = min(round(_SLOW_S * hz), wave.shape[1] // 2 + 1)
     slow = _moving_mean(wave, slow_width)
     begin = slow_width // 2
     breath = wave[:, begin : begin + slow.shape[1]] - slow
-    swing = np.maximum(np.std(wave, axis=1), _LEAST)
+    swing = _spread(wave)
     alike = _repeats(wave, hz)
-    doubt = 1.6 - np.clip(alike, 0.0, 1.0)
-    slow_share = np.std(slow, axis=1) / np.maximum(np.std(breath, axis=1), _LEAST)
+    doubt = 1.6 - np.minimum(alike, 1.0)
+    slow_share = _spread(slow) / _spread(breath)
     far = np.max(np.abs(rest), axis=2) > _FAR * swing[:, None]
     hit = windows.mean(np.any(_blocks(far, hz, 1.0)[0], axis=2))
     steps = np.ptp(wave, axis=1) / (lsb or _LEAST)
@@ -84,8 +85,8 @@ def _blocks(values: NDArray[T], rate_hz: float, step_s: float = 1 / _GRID_HZ) ->
 
 def _moving_mean(values: FloatArray, width: int) -> FloatArray:
     """Means of ``width`` values in a row of (w, n), (w, n - width + 1)."""
-    total = np.cumsum(values - values[:, :1], axis=1)
-    total = np.concatenate([np.zeros((len(values), 1)), total], axis=1)
+    total = np.zeros((len(values), values.shape[1] + 1))
+    np.cumsum(values - values[:, :1], axis=1, out=total[:, 1:])
     return np.asarray((total[:, width:] - total[:, :-width]) / width + values[:, :1])
 
 
@@ -93,22 +94,39 @@ def _repeats(wave: FloatArray, hz: float) -> FloatArray:
     """How alike the signal is to itself a breath later, (w,): its autocorrelation's peak behind the first zero."""
     every = max(1, round(hz / _REPEAT_HZ))
     y = wave[:, ::-every][:, ::-1]
-    y = y - np.mean(y, axis=1, keepdims=True)
     count = y.shape[1]
     longest = min(round(_LONGEST_CYCLE_S * hz / every), count // 2)
     if longest < 2:
         return np.zeros(len(wave))
-    time = np.arange(count) - 0.5 * (count - 1)
-    y = y - np.sum(y * time, axis=1, keepdims=True) / np.sum(time * time) * time
-    later = np.concatenate([y, np.zeros((len(y), longest))], axis=1)
-    shifted = np.lib.stride_tricks.sliding_window_view(later, count, axis=1)
-    like = np.sum(shifted * y[:, None, :], axis=2)
-    energy = np.concatenate([np.zeros((len(y), 1)), np.cumsum(y * y, axis=1)], axis=1)
-    lags = np.arange(longest + 1)
-    scale = np.sqrt((energy[:, -1:] - energy[:, lags]) * energy[:, count - lags])
-    alike = like / np.maximum(scale, _LEAST)
+    time, places = _lags(count, longest)
+    y = y - _mean(y)[:, None]
+    y = y - np.add.reduce(y * time, axis=1)[:, None] * time
+    padded = np.zeros((len(y), count + longest))
+    padded[:, :count] = y
+    like = np.add.reduce(np.take(padded, places, axis=1) * y[:, None, :], axis=2)
+    energy = np.cumsum(y * y, axis=1)
+    tails = energy[:, -1:] - energy[:, :longest]
+    heads = energy[:, count - longest - 1 : count - 1][:, ::-1]
+    alike = like / np.maximum(np.sqrt(np.maximum(tails * heads, 0.0)), _LEAST)
     behind = np.logical_or.accumulate(alike < 0, axis=1)
-    return np.asarray(np.max(alike, axis=1, where=behind, initial=0.0))
+    return np.asarray(np.maximum.reduce(np.where(behind, alike, 0.0), axis=1))
+
+
+@lru_cache(maxsize=64)
+def _lags(count: int, longest: int) -> tuple[FloatArray, IntArray]:
+    """A straight line of unit energy, (count,), and where each value lies 1 to ``longest`` later, (longest, count)."""
+    time = np.arange(count) - 0.5 * (count - 1)
+    return time / np.sqrt(np.sum(time * time)), np.arange(1, longest + 1)[:, None] + np.arange(count)
+
+
+def _mean(values: FloatArray) -> FloatArray:
+    return np.asarray(np.add.reduce(values, axis=-1) / values.shape[-1])
+
+
+def _spread(values: FloatArray) -> FloatArray:
+    """Standard deviation of each row of (w, n), (w,); never 0."""
+    centred = values - _mean(values)[:, None]
+    return np.maximum(np.sqrt(_mean(centred * centred)), _LEAST)
 
 
 def _flat_ends(channel: FloatArray, runs: Runs, reach: int) -> FloatArray:
