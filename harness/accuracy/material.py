@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from drivers.quality.breaths import LONGEST_S, find_breaths
 from drivers.quality.oximetry import Calibration, oximetry_at, wavelengths
 from drivers.types import FloatArray, IntArray
 from harness.accuracy.agreement import Figure, share
+from harness.accuracy.intervals import Intervals, between_beats
 from harness.accuracy.rates import Course, Doubt, Mask
 from harness.content.rendered import World
 from harness.content.shared import Content
@@ -34,6 +36,7 @@ _STALE_PERIODS, _STALE_S = 1.5, 1.5
 _MS = {"ms": 1e-3, "s": 1.0}
 _HELD_S, _COARSE, _CHANCE = 0.05, 0.5, 1e-4
 """A value that stands for so long was held, unless rounding makes half of the samples equal; and as often by chance."""
+_TENTH = 10
 _FEW, _CLEAR = 0.05, 0.9
 """All but so few of a stream's good windows must score so much for it to be clear."""
 
@@ -42,9 +45,17 @@ class Material:
     """One recording, to ask for what its streams show, in seconds since its start."""
 
     def __init__(self, recording: Recording) -> None:
-        self.recording = recording
+        self._recording = ref(recording)
         self.seconds = (recording.stop_ns - recording.start_ns) / 1e9
         self._of: dict[str, Shown] = {}
+
+    @property
+    def recording(self) -> Recording:
+        """Whoever asks has it: this is kept as long as the recording is, and no longer."""
+        recording = self._recording()
+        if recording is None:
+            raise ReferenceError("the recording is gone")
+        return recording
 
     @cached_property
     def world(self) -> World | None:
@@ -102,6 +113,8 @@ class Shown:
         good = score[score >= LOW]
         self._clear = bool(len(good)) and float(np.quantile(good, _FEW)) >= _CLEAR
         self.content = Content.of(recording, stream)
+        inside = np.flatnonzero((stream.time_ns >= recording.start_ns) & (stream.time_ns < recording.stop_ns))
+        self._order = inside[np.argsort(stream.time_ns[inside], kind="stable")]
 
     @property
     def seconds(self) -> float:
@@ -193,6 +206,55 @@ class Shown:
         return self.content.beats_s
 
     @cached_property
+    def sampled(self) -> tuple[FloatArray, IntArray]:
+        """(moments, segments) of the samples by the sensor's own count or clock, in s, (n,) each.
+
+        A link delays stamps, and no heart does: how long an interval is, samples say better than stamps.
+        """
+        order, stream, rate_hz = self._order, self.stream, float(self.spec.rate_hz or 1.0)
+        if self.spec.counted:
+            return stream.index[order] / rate_hz, stream.segment[order]
+        if stream.device_ns is not None:
+            return (stream.device_ns[order] - stream.device_ns[0]) / 1e9, stream.segment[order]
+        steps = np.rint(np.diff(self.times_s, prepend=self.times_s[:1]) * rate_hz)
+        return np.cumsum(np.where(steps > _PERIODS, steps, 1.0)) / rate_hz, np.zeros(len(order), dtype=np.int64)
+
+    @cached_property
+    def stretch(self) -> float:
+        """How long a second of the sensor's lasts by its stamps: 1, but for its crystal, or for a delay that grows."""
+        sampled_s, segment = self.sampled
+        part = segment == np.bincount(segment).argmax() if len(segment) else np.zeros(0, dtype=bool)
+        away_s = self.times_s[part] - sampled_s[part]
+        few = len(away_s) // _TENTH
+        if few < 2:
+            return 1.0
+        between_s = np.median(sampled_s[part][-few:]) - np.median(sampled_s[part][:few])
+        grown_s = np.median(away_s[-few:]) - np.median(away_s[:few])
+        return 1.0 + float(grown_s / between_s) if between_s > 0 else 1.0
+
+    @cached_property
+    def wave_intervals(self) -> tuple[Intervals, Mask]:
+        """Between the beats of an ECG or PPG by its own samples, and which of these are whole and good."""
+        sampled_s, segment = self.sampled
+        found = between_beats(self.beats_s)
+        if not len(found.length_s):
+            return found, np.zeros(0, dtype=bool)
+        place = np.interp(self.beats_s, self.times_s, np.arange(len(self.times_s)))
+        near = segment[np.rint(place).astype(np.int64)]
+        length_s = self.stretch * np.diff(np.interp(place, np.arange(len(sampled_s)), sampled_s))
+        good = self.trusted(self.beats_s)[1:] & (np.diff(near) == 0) & (length_s > 0)
+        return replace(found, length_s=np.where(good, length_s, found.length_s)), good
+
+    def trusted(self, beats_s: FloatArray) -> Mask:
+        """(n,) beats whose interval from the one before is one of the heart, in good signal without holes."""
+        if len(beats_s) < 2:
+            return np.zeros(len(beats_s), dtype=bool)
+        since_s = np.append(beats_s[0], beats_s[:-1])
+        near = self.near_hole(beats_s)
+        whole = (beats_s - since_s <= LONGEST_BEAT_S) & self.doubt.free(since_s, beats_s)
+        return np.asarray(whole & ~near & ~np.append(True, near[:-1]) & (np.arange(len(beats_s)) > 0))
+
+    @cached_property
     def interval_s(self) -> FloatArray:
         """Reported RR intervals in s, (n,)."""
         return self.content.values[:, 0] * _MS.get(self.spec.unit, 1e-3)
@@ -210,6 +272,8 @@ class Shown:
 
     def saturation(self, calibration: Calibration, ends_s: FloatArray) -> FloatArray:
         """Percent from red and infrared light up to moments (w,) of the run; NaN where it cannot be told."""
+        if not len(ends_s):
+            return np.empty(0)
         ends_ns = self.content.origin_ns + (ends_s * 1e9).astype(np.int64)
         times_ns = self.content.origin_ns + np.rint(self.times_s * 1e9).astype(np.int64)
         found = oximetry_at(self.content.values, times_ns, self.spec, ends_ns, OXIMETRY_S, calibration)

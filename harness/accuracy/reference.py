@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from drivers.types import FloatArray
-from harness.accuracy.intervals import LONGEST_S, beats_of
-from harness.accuracy.material import BEFORE_S, LONGEST_BEAT_S, Material, Shown
+from harness.accuracy.intervals import beats_of
+from harness.accuracy.material import BEFORE_S, LONGEST_BEAT_S, Material
 from harness.accuracy.rates import Course, Doubt, Mask
 from harness.recording import StreamData
 
@@ -109,20 +109,7 @@ def reference_beats(material: Material, reference: Reference, kind: str) -> tupl
     if shown.spec.kind == "rr":
         beats_s, whole = beats_of(shown.interval_s, shown.times_s)
         return beats_s, whole & shown.poor.free(shown.times_s, shown.times_s + 1e-6)
-    beats_s = shown.beats_s
-    return beats_s, trusted(shown, beats_s)
-
-
-def trusted(shown: Shown, beats_s: FloatArray) -> Mask:
-    """(n,) seen beats whose interval from the one before is one of the heart, in good signal without holes."""
-    if len(beats_s) < 2:
-        return np.zeros(len(beats_s), dtype=bool)
-    since_s = np.append(beats_s[0], beats_s[:-1])
-    whole = (beats_s - since_s <= LONGEST_S) & shown.doubt.free(since_s, beats_s) & (np.arange(len(beats_s)) > 0)
-    if shown.spec.kind in ("ecg", "ppg"):
-        near = shown.near_hole(beats_s)
-        whole &= ~near & ~np.append(True, near[:-1])
-    return np.asarray(whole)
+    return shown.beats_s, shown.trusted(shown.beats_s)
 
 
 def _true_beats(material: Material, kind: str) -> FloatArray:

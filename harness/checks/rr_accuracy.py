@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
+from drivers.types import FloatArray
 from harness.accuracy.agreement import Z95, Figure, limits_of_agreement, mean_error, share
-from harness.accuracy.intervals import Intervals, Matched, between_beats, match, reported
+from harness.accuracy.intervals import Intervals, Matched, match, reported
 from harness.accuracy.judging import Case, Measure, Options, judge_streams, open_case
 from harness.accuracy.material import Material, Shown, material_of
 from harness.accuracy.rates import Mask
-from harness.accuracy.reference import Reference, reference_beats, trusted
+from harness.accuracy.reference import Reference, reference_beats
+from harness.clocks import CRYSTAL_PPM
 from harness.recording import Recording
 from harness.verdict import Verdict
 
@@ -79,6 +81,7 @@ def _stream(material: Material, limits: LIMITS, shown: Shown, reference: Referen
     found = match(intervals, beats_s, known, limits.max_lag_s)
     if found is None or not (found.alike & good).any():
         return case.nothing("its intervals and the reference's beats have nothing in common")
+    found = replace(found, error_s=_by_the_right_clock(shown, intervals, found.error_s))
     missing = _missing(material, beats_s, int(good.sum())) if limits.counted else 0
     return _verdicts(case, found, good, allowed, missing)
 
@@ -88,7 +91,18 @@ def _intervals(shown: Shown) -> tuple[Intervals, Mask]:
     if shown.spec.kind == "rr":
         good = shown.poor.free(shown.times_s, shown.times_s + 1e-6) & (shown.interval_s > 0)
         return reported(shown.interval_s, shown.times_s), good
-    return between_beats(shown.beats_s), trusted(shown, shown.beats_s)[1:]
+    return shown.wave_intervals
+
+
+def _by_the_right_clock(shown: Shown, intervals: Intervals, error_s: FloatArray) -> FloatArray:
+    """Errors (n,) of a wave whose stamps are further off its samples than any crystal: whichever of them errs less.
+
+    Then a delay grows, or the rate is wrong. Both are for the checks of rate and clock, and say nothing of beats.
+    """
+    if shown.spec.kind == "rr" or abs(shown.stretch - 1) <= CRYSTAL_PPM * 1e-6:
+        return error_s
+    counted_s = error_s + (1 / shown.stretch - 1) * intervals.length_s
+    return counted_s if abs(np.nanmedian(counted_s)) < abs(np.nanmedian(error_s)) else error_s
 
 
 def _coverage(material: Material, intervals: Intervals, good: Mask) -> Figure:
@@ -101,7 +115,7 @@ def _coverage(material: Material, intervals: Intervals, good: Mask) -> Figure:
     return share(covered)
 
 
-def _missing(material: Material, beats_s: np.typing.NDArray[np.float64], good: int) -> int:
+def _missing(material: Material, beats_s: FloatArray, good: int) -> int:
     """Intervals that the run should have given and did not."""
     inside = int(((beats_s > 0) & (beats_s <= material.seconds)).sum())
     return max(inside - 1 - good, 0)
