@@ -37,17 +37,8 @@ def clean_head(spec: StreamSpec, seed: int):
     return times_s, signal.render(0, times_s), signal.span
 
 
-def judged_head(spec: StreamSpec, seed: int, **fault):
-    """Scores at a hop of a second, with one fault or none."""
-    times_s, values, span = clean_head(spec, seed)
-    if fault:
-        where = Where("bench", 0, Draws(seed, "fault"), lambda truth: None, spec, span)
-        values = make_fault(fault).bind(where).apply(0, times_s, values)
-    return scores(digitise(values, spec), np.rint(times_s * 1e9).astype(np.int64), spec, ENDS_NS)
-
-
-def low_share(spec: StreamSpec, **fault) -> float:
-    return float(np.mean([judged_head(spec, seed, **fault).score < 0.5 for seed in PEOPLE]))
+def low_share(dosed, spec: StreamSpec, **fault) -> float:
+    return float(np.mean([dosed(spec, seed, **fault).score < 0.5 for seed in PEOPLE]))
 
 
 def pink(seconds: float, channels: int = 1, rate_hz: float = 250.0, rms_uv: float = 12.0, seed: int = 0) -> np.ndarray:
@@ -63,9 +54,9 @@ def pink(seconds: float, channels: int = 1, rate_hz: float = 250.0, rms_uv: floa
 
 
 @pytest.mark.parametrize("spec", [TWO, EIGHT, SLOW], ids=["2", "8", "128 Hz"])
-def test_clean_heads_of_twenty_people_stay_good_and_only_their_blinks_are_named(spec):
+def test_clean_heads_of_twenty_people_stay_good_and_only_their_blinks_are_named(spec, dosed):
     for seed in range(20):
-        result = judged_head(spec, seed)
+        result = dosed(spec, seed)
         assert result.score.min() >= 0.5
         assert {name for name, raised in result.flags.items() if raised.any()} <= {"blink"}
 
@@ -80,8 +71,8 @@ def test_clean_heads_of_twenty_people_stay_good_and_only_their_blinks_are_named(
     {"fault": "mains_hum", "level": 0.3},
     {"fault": "mains_hum", "level": 3.0, "frequency_hz": 60.0},
 ], ids=str)  # fmt: skip
-def test_a_disturbance_that_hurts_no_brain_wave_leaves_the_score_good(fault):
-    assert low_share(TWO, **fault) <= 0.02
+def test_a_disturbance_that_hurts_no_brain_wave_leaves_the_score_good(fault, dosed):
+    assert low_share(dosed, TWO, **fault) <= 0.02
 
 
 @pytest.mark.parametrize(("flag", "fault"), [
@@ -97,8 +88,8 @@ def test_a_disturbance_that_hurts_no_brain_wave_leaves_the_score_good(fault):
     ("saturated", {"fault": "lead_off", "fraction": 1.0}),
 ], ids=str)  # fmt: skip
 @pytest.mark.parametrize("spec", [TWO, EIGHT, SLOW], ids=["2", "8", "128 Hz"])
-def test_a_disturbance_that_ruins_the_waves_is_scored_low_and_named(spec, flag, fault):
-    results = [judged_head(spec, seed, **fault) for seed in PEOPLE]
+def test_a_disturbance_that_ruins_the_waves_is_scored_low_and_named(spec, flag, fault, dosed):
+    results = [dosed(spec, seed, **fault) for seed in PEOPLE]
     assert np.mean([result.score < 0.5 for result in results]) >= 0.95
     assert np.mean([result.flags[flag] for result in results]) >= 0.8
 
@@ -109,19 +100,17 @@ def test_a_disturbance_that_ruins_the_waves_is_scored_low_and_named(spec, flag, 
     ("baseline_wander", (0.5, 1.0, 2.0, 6.0)),
     ("motion", (0.1, 1.0, 1.5, 3.0)),
 ])  # fmt: skip
-def test_more_of_it_never_makes_an_eeg_better(name, levels):
-    medians = [
-        np.median([judged_head(TWO, seed, fault=name, level=level).score for seed in PEOPLE]) for level in levels
-    ]
+def test_more_of_it_never_makes_an_eeg_better(name, levels, dosed):
+    medians = [np.median([dosed(TWO, seed, fault=name, level=level).score for seed in PEOPLE]) for level in levels]
     assert medians == sorted(medians, reverse=True)
     assert medians[0] > 0.9
     assert medians[-1] < 0.2
 
 
 @pytest.mark.parametrize("fault", ["white_noise", "emg", "motion", "spikes", "electrode_pop", "hold", "clipping"])
-def test_every_low_score_is_explained_by_a_part_and_a_flag(fault):
+def test_every_low_score_is_explained_by_a_part_and_a_flag(fault, dosed):
     for seed in PEOPLE:
-        result = judged_head(EIGHT, seed, fault=fault)
+        result = dosed(EIGHT, seed, fault=fault)
         low = result.score < 0.5
         assert np.all(np.min(list(result.parts.values()), axis=0)[low] < 0.5)
         assert np.all(np.any(list(result.flags.values()), axis=0)[low])
