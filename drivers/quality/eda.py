@@ -22,6 +22,7 @@ _NEARBY = 0.25
 """What a second near a broken one costs, against the broken one."""
 _REST = Rest(step=0.001, seconds=7.0)
 _LEAST_US = 1e-9
+_FEWEST_IN_A_QUARTER = 4
 
 
 def assess(windows: Windows) -> Table:
@@ -45,7 +46,10 @@ def _channel(windows: Windows, raw: FloatArray, railed: Mask) -> Table:
         "slope": ramp(steep, 0.4, 0.05),
         "flat": ramp(stuck(windows, raw, rest, railed), 0.5, 0.1),
         "saturated": ramp(windows.mean(railed), 0.3, 0.02),
-        "noise": ramp(white_noise(quarters) / np.maximum(0.01 * level, 0.03), 2.0, 0.5),
+        "noise": np.minimum(
+            ramp(white_noise(quarters) / np.maximum(0.01 * level, 0.03), 2.0, 0.5),
+            ramp(_spiky(value, quarters, np.maximum(0.05 * level, 0.3)), 0.15, 0.03),
+        ),
         "jump": ramp(_jump(quarters, hz) / np.maximum(0.1 * level, 0.25), 3.0, 1.0),
         "coarse": ramp(np.full(len(raw), step_us), 0.3, 0.05),
     }
@@ -87,6 +91,22 @@ def white_noise(quarters: FloatArray) -> FloatArray:
     if quarters.shape[1] < 4:
         return np.zeros(len(quarters))
     return middle(np.abs(np.diff(quarters, n=2, axis=1))) / 1.652
+
+
+def _spiky(value: FloatArray, quarters: FloatArray, far: FloatArray) -> FloatArray:
+    """Share of the quarters (w, k) of ``value`` (w, n) in which a sample lies ``far`` (w,) off, slope taken off, (w,).
+
+    Means hide single samples. Below 16 Hz there are so few in a quarter that its mean shows them.
+    """
+    step = value.shape[1] // quarters.shape[1]
+    if step < _FEWEST_IN_A_QUARTER:
+        return np.zeros(len(value))
+    blocks = value[:, value.shape[1] % step :].reshape(len(value), -1, step)
+    off = np.max(np.abs(blocks - quarters[:, :, None]), axis=2)
+    slope = np.abs(np.diff(quarters, axis=1))
+    off[:, 1:] -= slope
+    off[:, :-1] -= slope
+    return np.asarray(np.mean(off > far[:, None], axis=1))
 
 
 def _jump(quarters: FloatArray, hz: float) -> FloatArray:

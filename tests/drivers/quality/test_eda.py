@@ -99,6 +99,13 @@ def test_what_ruins_it_is_scored_low_and_named(flags, fault):
     assert set(results[0].flags) <= set(FLAGS)
 
 
+@pytest.mark.parametrize("fault", ["white_noise", "spikes", "motion", "lead_off"])
+def test_a_fast_rate_hides_none_of_it(fault):
+    spec = dataclasses.replace(EDA, rate_hz=100.0, lsb=25 / 1023)
+    low = np.concatenate([judged_skin(seed, spec, fault=fault).score < 0.5 for seed in range(3)])
+    assert low.mean() >= 0.95
+
+
 @pytest.mark.parametrize("fault", [
     {"fault": "flatline", "fraction": 0.02}, {"fault": "white_noise", "level": 0.035},
     {"fault": "motion", "level": 0.05}, {"fault": "spikes", "level": 0.2},
