@@ -39,7 +39,7 @@ class Look:
 
 ECG = Look(Rules(closest_s=0.19, early_s=0.4, lag_s=0.65, wide=True), grid_hz=125.0, slowest_hz=80.0)
 PPG = Look(
-    Rules(closest_s=0.25, early_s=0.45, lag_s=0.7), grid_hz=100.0, slowest_hz=20.0, apart_s=0.15, widths_s=(0.06, 0.03)
+    Rules(closest_s=0.25, early_s=0.45, lag_s=0.6), grid_hz=100.0, slowest_hz=20.0, apart_s=0.15, widths_s=(0.06, 0.03)
 )
 _NEAR_S = 0.06
 """The two heights of one beat are read within so much of each other."""

@@ -41,6 +41,8 @@ _BEST, _WORST = 2.2, -4.0
 _STRANGE, _TOLERANCE = 0.85, 0.25
 """What an interval costs at most, and the logarithm of its ratio to the usual one at which it does: more than half of
 _BEST would let rhythm take beats away."""
+_QUIET_SHARE, _NOISY = 0.5, 0.35
+"""Of that where no noise is heard; and the point of doubt from which on all of it counts."""
 _NEGLIGIBLE = 0.08
 _SMALL, _SMALL_COST = 0.6, 1.5
 _WIDER, _LOWER, _WIDER_COST = 1.25, 0.9, 3.0
@@ -98,6 +100,8 @@ class Usual:
     """0: not known yet."""
     interval: float = 0.0
     doubt: float = _LOWEST
+    weight: float = _STRANGE
+    """Of rhythm: the less, the better beats stand out."""
     wide: float = float("inf")
 
     def settle(self) -> None:
@@ -106,6 +110,9 @@ class Usual:
             self.height = middle(list(self.heights))
         if self.intervals:
             self.interval = middle(list(self.intervals))
+
+    def settle_wide(self) -> None:
+        """What a wide beat must reach."""
         if len(self.after) > 2:
             self.wide = max(_WIDE_SHARE * middle(list(self.widths)), _LATE_FACTOR * middle(list(self.after)))
 
@@ -115,6 +122,7 @@ class Usual:
             values.extend([factor * value for value in values])
         self.height *= factor
         self.settle()
+        self.settle_wide()
 
     def hear(self) -> None:
         """The point of doubt, midway between usual noise and the usual beat on a logarithmic scale."""
@@ -122,6 +130,8 @@ class Usual:
             rank = int(_NOISE_RANK * len(self.noise))
             share = (sorted(self.noise)[rank] / self.height) ** 0.5
             self.doubt = min(max(share, _LOWEST), _HIGHEST)
+            noisy = min(max((share - _LOWEST) / (_NOISY - _LOWEST), 0.0), 1.0)
+            self.weight = _STRANGE * (_QUIET_SHARE + (1 - _QUIET_SHARE) * noisy)
 
 
 class Chooser:
@@ -217,7 +227,7 @@ class Chooser:
         if self.usual.interval <= 0:
             return 0.0
         away = log(interval_s / self.usual.interval) / _TOLERANCE
-        return _STRANGE * min(1.0, away * away)
+        return self.usual.weight * min(1.0, away * away)
 
     def decide(self, now_s: float, lag_s: float | None = None) -> list[Candidate]:
         """Beats among the candidates older than the lag, once and for all."""

@@ -5,6 +5,7 @@ A run is continued by its mirror image at both ends, so that its first and last 
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +22,8 @@ _SHARP_S, _BROAD_S = 0.004, 0.022
 """A bell less a broader one: what an R peak is looked for in, about 5 to 35 Hz."""
 _OTHER_SIDE = 1.5
 """An R peak may point the other way than usual if it is so much larger there."""
+TICK_S = 0.2
+"""Candidates are decided on so often."""
 _VOTES = 30.0
 """Seconds after which an opinion on the pulse's direction has faded to a third."""
 
@@ -138,7 +141,9 @@ class Run:
             self._levels.append(self._measure(around))
         self._grid.forget(self._levels.stop - reach - self._mirror)
         stop = self._levels.stop if end is None else end
-        end = self._levels.stop - self._ahead if end is None else end
+        if end is None:  # enough for another decision, or nothing: looking often costs more than looking
+            ticks = math.floor((self._levels.stop - self._ahead) / (TICK_S * self.grid_hz))
+            end = math.ceil(ticks * TICK_S * self.grid_hz)
         return self._candidates(end, stop) if end > self._done else []
 
     def _candidates(self, end: int, stop: int) -> list[Candidate]:

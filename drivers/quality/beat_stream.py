@@ -20,7 +20,7 @@ import numpy as np
 from drivers.errors import SettingError
 from drivers.quality.beat_levels import ECG, PPG
 from drivers.quality.beat_path import Candidate, Chooser, Usual
-from drivers.quality.beat_run import Run
+from drivers.quality.beat_run import TICK_S, Run
 from drivers.types import FloatArray
 
 _LEARN_S = 4.0
@@ -33,7 +33,6 @@ _SHORTEST_S = 1.0
 """A run shorter than this shows no beat."""
 _HOLE_S = 0.1
 """A hole so short is bridged by a straight line."""
-_TICK_S = 0.125
 _SAME_S = 0.1
 """Two candidates so near to each other in the end are one beat."""
 _ROUNDING = 1e-9
@@ -76,7 +75,7 @@ class BeatStream:
     @property
     def delay_s(self) -> float:
         """A beat is told at most so long after it happened, the first four seconds and a chunk's own length apart."""
-        return self._look.rules.lag_s + _TICK_S + Run(self.rate_hz, self._look, True).settling_s
+        return self._look.rules.lag_s + TICK_S + Run(self.rate_hz, self._look, True).settling_s
 
     def update(self, values: FloatArray) -> FloatArray:
         """Places (k,) of the beats that samples (n,) make certain, ascending; NaN is a sample that is missing."""
@@ -154,17 +153,17 @@ class BeatStream:
         while True:
             while not self._learned and known_s >= self._since_s + self._learn_s:
                 self._learn(run, self._since_s + self._learn_s)
-            now_s = (self._tick + 1) * _TICK_S
+            now_s = (self._tick + 1) * TICK_S
             if not self._learned or now_s > known_s:
                 break
             self._tick += 1
             self._offer(run, now_s)
             found += self._tell(run, self._chooser.decide(now_s))
-            self._chooser.fade(now_s, _TICK_S)
+            self._chooser.fade(now_s, TICK_S)
             if self._chooser.lost(now_s):
                 found += self._tell(run, self._chooser.decide(now_s, -np.inf))
                 self._learned, self._since_s, self._learn_s = False, now_s, _LEARN_S
-        run.forget(self._tick * _TICK_S if self._learned else self._since_s)
+        run.forget(self._tick * TICK_S if self._learned else self._since_s)
         return found
 
     def _offer(self, run: Run, until_s: float) -> None:
@@ -196,7 +195,7 @@ class BeatStream:
                 self._learned = True
                 return
         self._since_s, self._learn_s = self._since_s + 1.0, _LEARN_S
-        self._tick = round(self._since_s / _TICK_S)
+        self._tick = round(self._since_s / TICK_S)
         while self._waiting and self._waiting[0].at_s < self._since_s:
             self._waiting.popleft()
 
@@ -208,7 +207,7 @@ class BeatStream:
             after = run.after(beat.at_s)
             if after is not None:
                 chooser.usual.after.append(after)
-        chooser.usual.settle()
+        chooser.usual.settle_wide()
 
     def _tell(self, run: Run, beats: list[Candidate]) -> list[float]:
         if not beats:
@@ -216,8 +215,10 @@ class BeatStream:
         self._note(run, self._chooser, beats)
         found = []
         for beat in beats:
-            place = self._start + run.locate(beat)
-            if place - self._told > _SAME_S * self.rate_hz:
+            within = run.locate(beat)
+            place = self._start + within
+            cut = within < 1 or within > run.count - 2  # its extreme lies before or behind the samples
+            if not cut and place - self._told > _SAME_S * self.rate_hz:
                 found.append(place)
                 self._told = place
         return found
