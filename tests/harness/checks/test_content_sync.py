@@ -304,13 +304,15 @@ def test_intervals_that_were_cut_on_their_way_are_refused(seed):
 
 
 def test_nothing_fails_by_what_is_left_of_a_poor_signal():
-    """Two thirds of the pulses lie under a swinging baseline; the others seem late by 160 ms."""
+    """Sixty per cent of the pulses lie in movement; the others are late by 300 ms, or look it."""
     demo = replace(read_rig(ROOT / "rigs" / "demo.rig.yaml"), seed=59)
-    verdicts = check(recorded(damaged(demo, "wrist", {"fault": "baseline_wander", "level": 2})), LIMITS())
+    motion = {"fault": "motion", "stream": "ppg", "stop_s": 18}
+    verdicts = check(recorded(damaged(demo, "wrist", motion, {"fault": "lag", "stream": "ppg", "ms": 300})), LIMITS())
     assert not failing(verdicts)
     pair = lags(verdicts)["chest/ecg~wrist/ppg"]
     assert pair.outcome is Outcome.INCONCLUSIVE
-    assert "67 % left out for low quality" in pair.reason
+    left_out = int(pair.reason.split(" % left out for low quality")[0].split(" ")[-1])
+    assert 50 < left_out <= 70
     assert "nothing fails by it" in pair.reason
 
 
