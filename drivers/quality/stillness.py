@@ -50,7 +50,7 @@ def stuck(windows: Windows, channel: FloatArray, rest: Rest, railed: Mask) -> Fl
     length = ends - begins + 1
     long = length >= max(_FEWEST, round(_PIECE_S * windows.rate_hz))
     share = np.zeros(rows)
-    if not long.any():
+    if not (length >= _SHORTEST_S * windows.rate_hz).any():
         return share
     length = length[long]
     there, row = np.unique(begins[long] // (count + 1), return_inverse=True)
