@@ -21,7 +21,7 @@ from drivers.quality.windows import Mask, Table, Windows, millivolt, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 10.0, 4.0
-_SMALL_MV = (0.004, 0.012)
+_SMALL_MV = (0.001, 0.004)
 """Peak-to-peak below which a lead is no ECG but an amplifier's own noise, and from which on it may be one."""
 _TYPICAL = {"shape": 0.98, "agreement": 1.0, "unevenness": 0.08, "wander": -1.4, "noise": -1.65}
 _WEIGHTS = {"shape": 11.0, "agreement": 1.5, "unevenness": -0.8, "wander": -1.4, "noise": -1.4}

@@ -15,8 +15,8 @@ mitdb/*.hea        long recordings of patients (MIT-BIH Arrhythmia Database; ODC
 
 Beside our score, in the same run, NeuroKit2's (optional): templatematch and averageQRS as their mean over the lead,
 zhao2018 as 1 for Excellent, 0.5 for Barely acceptable and 0 for Unacceptable; cleaning and R peaks are part of its
-time. Where one raises, its lead counts as 0, and the exceptions are counted. Milliseconds are CPU time of one window alone
-(median), and of ours in one call for all.
+time. Where one raises, its lead counts as 0, and the exceptions are counted. Milliseconds are CPU time of one window
+alone (median), and of ours in one call for all.
 """
 
 from __future__ import annotations
@@ -238,7 +238,8 @@ def main() -> None:
             print(told(row), flush=True)
             rows.append(row)
     if asked.json:
-        asked.json.write_text(json.dumps(rows, indent=1))
+        plain = [{key: None if value != value else value for key, value in row.items()} for row in rows]  # NaN
+        asked.json.write_text(json.dumps(plain, indent=1, allow_nan=False))
 
 
 if __name__ == "__main__":
