@@ -46,14 +46,6 @@ class Windows:
         """Mean of each row of (w, n), (w,)."""
         return np.asarray(np.mean(values, axis=-1, dtype=np.float64))
 
-    def rms(self, values: FloatArray) -> FloatArray:
-        """Root mean square of each row of (w, n), (w,)."""
-        return np.asarray(np.sqrt(np.mean(values * values, axis=-1)))
-
-    def largest(self, values: FloatArray) -> FloatArray:
-        """Maximum of each row of (w, n), (w,)."""
-        return np.asarray(values.max(axis=-1))
-
     def seconds(self, values: FloatArray, step_s: float = 1.0) -> FloatArray:
         """(w, n) cut into stretches of ``step_s`` from the end backwards, (w, k, step); k is at least 1."""
         count, step = values.shape[-1], max(2, round(step_s * self.rate_hz))
@@ -88,15 +80,6 @@ class Windows:
             return np.full(len(self), self.spec.lsb)
         change = np.abs(np.diff(self.values, axis=1)).reshape(len(self), -1)
         return np.array([float(np.median(row[row > 0])) if row.any() else 0.0 for row in change])
-
-    def held(self, noise: float) -> FloatArray:
-        """Share of each window in which a slow sensor is stuck, (w,); 0 where its step hides that it lives.
-
-        Equal values in a row mean that it is stuck only if the step is no larger than the sensor's noise.
-        """
-        step = self.step()
-        stuck = np.where(step <= noise, self.mean(self.stuck(2.0)), self.mean(self.stuck(4.0)))
-        return np.where(step <= 2 * noise, stuck, 0.0)
 
     def railed(self) -> Mask:
         """Which samples sit at a declared rail on any channel, (w, n)."""
@@ -180,6 +163,8 @@ class Table:
     def worst(cls, tables: Iterable[Table]) -> Table:
         """Of several channels: each window's worst parts, every flag."""
         listed = list(tables)
+        if len(listed) == 1:
+            return listed[0]
         parts = {name: np.min([t.parts[name] for t in listed], axis=0) for name in listed[0].parts}
         flags = {name: np.any([t.flags[name] for t in listed], axis=0) for name in listed[0].flags}
         own = np.min([t.score for t in listed], axis=0) if any(t.own is not None for t in listed) else None
