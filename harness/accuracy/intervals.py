@@ -22,8 +22,10 @@ LONGEST_S = 2.4
 """No heart of 25 beats a minute or more has a longer one: between such beats some were not seen."""
 _BLUR_S = 0.020
 """Standard deviation with which an interval is expected to differ, by rounding, sampling and the pulse's way."""
-_CHANGE = 2.0
+_CHANGE = 1.2
 """So many intervals must fit better for a beat to be skipped or taken twice."""
+_SURE = 0.8
+"""So many fit as they are: they are not all too long or too short."""
 _EARLY = 4
 """Beats after the stamp that are tried too: clocks are not equal to the second."""
 _REPORT_S = 1.6
@@ -96,18 +98,22 @@ def match(found: Intervals, beats_s: FloatArray, known: Mask, max_lag_s: float) 
     usual = float(np.median(usual_s))
     nominal = np.searchsorted(beats_s, found.stamp_s)
     near = _Near.of(found.length_s, nominal, np.where(known, own_s, np.nan), int(np.ceil(max_lag_s / usual)) + 2)
-    if found.timed:
-        return _told(found, own_s, *near.path(1.0), 1.0)
+    best = near.path(1.0)
+    if found.timed or best.fit >= _SURE:
+        return _told(found, own_s, best)
     around_s = np.median(np.where(np.isfinite(near.own_s), near.own_s, usual), axis=1)
-    scale = float(np.median(around_s / np.maximum(found.length_s, 1e-3)))
-    chosen, usable = near.path(scale)
-    if usable.any():
-        scale = float(np.median(own_s[chosen[usable]] / np.maximum(found.length_s[usable], 1e-3)))
-    return _told(found, own_s, *near.path(scale), scale)
+    rough = near.path(float(np.median(around_s / np.maximum(found.length_s, 1e-3))))
+    paths = [best, rough]
+    for path in (best, rough):
+        if path.known.any():
+            ratio = own_s[path.beat[path.known]] / np.maximum(found.length_s[path.known], 1e-3)
+            paths.append(near.path(float(np.median(ratio))))
+    return _told(found, own_s, max(paths, key=lambda path: path.fit))
 
 
-def _told(found: Intervals, own_s: FloatArray, chosen: IntArray, usable: Mask, scale: float) -> Matched:
-    close = usable & (np.abs(scale * found.length_s - own_s[chosen]) <= GROSS_S)
+def _told(found: Intervals, own_s: FloatArray, path: _Path) -> Matched:
+    chosen, usable = path.beat, path.known
+    close = usable & (np.abs(path.scale * found.length_s - own_s[chosen]) <= GROSS_S)
     steps = np.diff(chosen, prepend=chosen[0] - 1)
     inner = found.follows & usable
     before = np.concatenate([[True, True], close])
@@ -118,6 +124,19 @@ def _told(found: Intervals, own_s: FloatArray, chosen: IntArray, usable: Mask, s
     broken = np.concatenate([[False], ~sound & usable, [False]])
     alike = sound & ~broken[:-2] & ~broken[2:]
     return Matched(chosen, np.where(usable, found.length_s - own_s[chosen], np.nan), alike, missed, extra)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Path:
+    """Which beat each interval ends at, were all of them ``scale`` times as long."""
+
+    scale: float
+    beat: IntArray
+    """(n,)"""
+    known: Mask
+    """(n,) it ends at one whose interval is known."""
+    fit: float
+    """Share of them that fit, 0..1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,13 +161,14 @@ class _Near:
         inside = np.clip(beat, 1, len(own_s) - 1)
         return cls(length_s, inside, own_s[inside], there, np.diff(nominal, prepend=nominal[0]))
 
-    def path(self, scale: float) -> tuple[IntArray, Mask]:
-        """(n,) beat that each interval ends at, were it ``scale`` times as long, and whether there is one."""
+    def path(self, scale: float) -> _Path:
+        """The path on which most intervals fit, were they ``scale`` times as long."""
         off = (self.own_s - scale * self.length_s[:, None]) / _BLUR_S
         alike = np.where(self.there & np.isfinite(off), np.exp(-0.5 * np.nan_to_num(off) ** 2), 0.0)
         column = _steady_path(alike - np.where(self.there, 0.0, 1.0), self.moved)
-        numbers = np.arange(len(self.beat))
-        return self.beat[numbers, column], self.there[numbers, column] & np.isfinite(self.own_s[numbers, column])
+        at = np.arange(len(self.beat)), column
+        known = self.there[at] & np.isfinite(self.own_s[at])
+        return _Path(scale, self.beat[at], known, float(alike[at].mean()))
 
 
 def _steady_path(likeness: FloatArray, moved: IntArray) -> IntArray:

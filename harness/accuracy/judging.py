@@ -1,8 +1,9 @@
 """From figures to verdicts: what all accuracy checks let a rig choose, how they decide, and what they always say.
 
 FAIL asks that the whole 95 % interval lies beyond the limit. What passes depends on ``rule``: with ``simple`` the value
-itself must lie within the limit, which near the limit is wrong half of the time; with ``guarded`` the whole interval
-must, which is what a certificate needs (decision rules of ILAC-G8:09/2019). Everything else is INCONCLUSIVE.
+itself must lie within the limit, and its interval must not be wider than the limits are apart, which is wrong half of
+the time where the truth is at the limit; with ``guarded`` the whole interval must lie within, which is what a
+certificate needs (decision rules of ILAC-G8:09/2019). Everything else is INCONCLUSIVE.
 """
 
 from __future__ import annotations
@@ -149,18 +150,19 @@ class Case:
             return Outcome.INCONCLUSIVE, "; the two differ, and the reference is the less reliable of them"
         if beyond:
             return Outcome.FAIL, "" if self.reference is None or self.reference.certain else "; one of the two is wrong"
-        if within or (self.options.rule == "simple" and not straddles):
+        vague = not least and figure.high - figure.low > 2 * limit
+        if within or (self.options.rule == "simple" and not straddles and not vague):
             return Outcome.PASS, "" if within else "; the interval reaches beyond the limit"
         return Outcome.INCONCLUSIVE, "; the interval straddles the limit: run longer"
 
     def covered(self) -> Verdict:
-        """How much of the run has a good value."""
+        """How much of the run has a good value: a fact of this run, so that less than the limit fails if it counts."""
         limit, figure = self.options.min_coverage_percent, self.coverage
         low = f", {self.low_percent:.0f} % of it of low quality" if self.low_percent >= 1 else ""
         reason = f"a good value for {self.good_s:.0f} s of {self.seconds:.0f} s{low}"
         enough = figure.value >= limit and self.good_s >= self.options.min_seconds
         outcome = Outcome.PASS if enough else Outcome.INCONCLUSIVE
-        if self.options.counted and figure.high < limit:
+        if self.options.counted and figure.value < limit:
             outcome = Outcome.FAIL
         elif self.options.counted and self.options.rule == "guarded" and figure.low < limit:
             outcome = Outcome.INCONCLUSIVE

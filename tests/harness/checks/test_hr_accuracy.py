@@ -1,4 +1,4 @@
-"""Heart rates: silent on clean rigs, loud on rates that are wrong, and never green for want of a reference or signal."""
+"""Heart rates: silent on clean rigs, loud on rates that are wrong, never green for want of a reference or signal."""
 
 from dataclasses import replace
 from functools import cache
@@ -149,7 +149,7 @@ def test_a_sensor_that_falls_silent_is_accurate_while_it_lasts_and_fails_where_w
     counted = check(cut, LIMITS(missing="counted", min_coverage_percent=90))
     assert of(counted, "strap/heart_rate", "heart rate within tolerance").value == pytest.approx(
         100 * 14 / 30, abs=8
-    )  # the last of the 14 s lie in windows with a hole
+    )  # the last of them are near a hole
     assert of(counted, "strap/heart_rate", "coverage").outcome is Outcome.FAIL
     assert of(check(cut, LIMITS()), "strap/heart_rate").outcome is Outcome.PASS
 
