@@ -129,14 +129,14 @@ class Pulses:
         A logistic regression on phones' cameras against chest straps and on simulated people with every disturbance.
         """
         found = (
-            -0.6 * np.log(1.02 - np.minimum(self.likeness, 1.0))
+            -0.65 * np.log(1.02 - np.minimum(self.likeness, 1.0))
             - 0.7 * np.log(1.05 - np.clip(self.periodicity, -0.2, 1.0))
-            - 1.45 * np.log(self.unevenness + 0.05)
-            - 1.35 * np.minimum(self.doubt, 2.0)
-            - 0.7 * np.log(np.maximum(self.noise, 0.02) + 0.02)
-            - 4.0 * self.doubled
+            - 1.5 * np.log(self.unevenness + 0.05)
+            - 0.9 * np.minimum(self.doubt, 2.0)
+            - 0.8 * np.log(np.maximum(self.noise, 0.02) + 0.02)
+            - 1.5 * self.doubled
         )
-        return np.asarray(1 / (1 + np.exp(4.3 - found)))
+        return np.asarray(1 / (1 + np.exp(4.8 - found)))
 
 
 def _stretches(values: FloatArray) -> FloatArray:

@@ -54,6 +54,8 @@ class Windows:
     aligned: np.ndarray
     own: np.ndarray
     """Aligned, with the pulses found within the window alone."""
+    other: np.ndarray
+    """Aligned, with NeuroKit2's peaks; NaN without it."""
     indices: dict[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -110,13 +112,15 @@ def judged(light: np.ndarray, rr_s: np.ndarray, channel: str, lag: float, others
     ours, truth, shifted = (rates(at_s, ends_s) for at_s in (pulses_s, strap_s, strap_s + lag))
     found = Windows(
         channel, np.abs(ours - truth), np.abs(ours - shifted),
-        np.abs(Pulses.of(PulseBand.of(rows, CAMERA_HZ)).rate - shifted),
+        np.abs(Pulses.of(PulseBand.of(rows, CAMERA_HZ)).rate - shifted), np.full(len(ends_s), np.nan),
     )  # fmt: skip
     table = scores(light[:, None], stamps(len(light), CAMERA_HZ), spec, np.rint(ends_s * SECOND_NS).astype(np.int64))
     found.indices["spiral-hil"] = table.score
     found.indices["orphanidou rules"] = orphanidou(light, pulses_s, ends_s)
     if others:
-        found.indices |= neurokit(light, ends_s)
+        indices, peaks_s = neurokit(light, ends_s)
+        found.indices |= indices
+        found.other = np.abs(rates(peaks_s, ends_s) - shifted)
     return found
 
 
@@ -139,8 +143,8 @@ def orphanidou(light: np.ndarray, pulses_s: np.ndarray, ends_s: np.ndarray) -> n
     return found
 
 
-def neurokit(light: np.ndarray, ends_s: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean over each window of NeuroKit2's indices of the whole recording, on its own cleaning and peaks."""
+def neurokit(light: np.ndarray, ends_s: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Mean over each window of NeuroKit2's indices of the whole recording, on its own cleaning, and its peaks in s."""
     import neurokit2 as nk
 
     rate = round(CAMERA_HZ)
@@ -149,6 +153,7 @@ def neurokit(light: np.ndarray, ends_s: np.ndarray) -> dict[str, np.ndarray]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cleaned = nk.ppg_clean(upright, sampling_rate=rate)
+        peaks_s = np.asarray(nk.ppg_peaks(cleaned, sampling_rate=rate)[1]["PPG_Peaks"]) / rate
         for method in NEUROKIT:
             extra = {"ppg_raw": upright, "window_sec": WINDOW_S, "overlap_sec": WINDOW_S - 1}
             options = extra if method == "relative_power" else {}
@@ -161,7 +166,7 @@ def neurokit(light: np.ndarray, ends_s: np.ndarray) -> dict[str, np.ndarray]:
             found[f"neurokit2 {method}"] = np.array([
                 np.nanmean(index[round((end - WINDOW_S) * rate) : round(end * rate)]) for end in ends_s
             ])  # fmt: skip
-    return found
+    return found, peaks_s
 
 
 def area_under_roc(index: np.ndarray, bad: np.ndarray) -> float:
@@ -171,11 +176,14 @@ def area_under_roc(index: np.ndarray, bad: np.ndarray) -> float:
     return float((ranks[good].sum() - good.sum() * (good.sum() + 1) / 2) / (good.sum() * bad.sum()))
 
 
+ERRORS = {"error": "as recorded", "aligned": "aligned", "own": "window's pulses", "other": "neurokit2's peaks"}
+
+
 def figures(windows: list[Windows], name: str) -> dict[str, float]:
     """Of one index over some channels."""
     index = np.concatenate([w.indices.get(name, np.full(len(w.error), np.nan)) for w in windows])
-    errors = {key: np.concatenate([getattr(w, key) for w in windows]) for key in ("error", "aligned", "own")}
-    there = ~np.isnan(errors["error"]) & ~np.isnan(errors["aligned"]) & ~np.isnan(errors["own"])
+    errors = {key: np.concatenate([getattr(w, key) for w in windows]) for key in ERRORS}
+    there = ~np.any([np.isnan(error) for error in errors.values() if not np.isnan(error).all()], axis=0)
     index = np.where(np.isnan(index), np.nanmin(index, initial=0.0), index)[there]
     result: dict[str, float] = {"windows": int(there.sum())}
     limit = {"spiral-hil": 0.5, "orphanidou rules": 0.86}.get(name)
@@ -198,9 +206,10 @@ def welltory(directory: Path, others: bool) -> dict:
         windows += [judged(light[:, c], rr_s, COLOURS[c], float(np.median(lags)), others) for c in live]
     names = list(dict.fromkeys(name for w in windows for name in w.indices))
     print(
-        f"\n{'heart rate error, bpm; AUC for an error > 5 bpm':58s}  as recorded      aligned          window's pulses"
+        f"\n{'heart rate error, bpm; AUC for an error > 5 bpm':56s}"
+        + "".join(f"{name:>19s}" for name in ERRORS.values())
     )
-    print(f"{'':44s}{'n':>5s}{'kept':>7s}" + "   kept   low   AUC" * 3)
+    print(f"{'':44s}{'n':>5s}{'kept':>7s}" + "   kept   low   AUC" * len(ERRORS))
     result = {}
     for colour in ("red", "green", "blue", "all"):
         chosen = [w for w in windows if colour in (w.channel, "all")]
@@ -208,8 +217,7 @@ def welltory(directory: Path, others: bool) -> dict:
             row = figures(chosen, name)
             result[f"{colour}: {name}"] = row
             cells = "".join(
-                f"{row[f'{key} kept']:7.2f}{row[f'{key} low']:6.1f}{row[f'{key} AUC']:6.3f}"
-                for key in ("error", "aligned", "own")
+                f"{row[f'{key} kept']:7.2f}{row[f'{key} low']:6.1f}{row[f'{key} AUC']:6.3f}" for key in ERRORS
             )
             print(f"{colour:7s}{name:37s}{row['windows']:5d}{row['kept']:7.0%}{cells}")
     print("(an index without a limit of its own keeps the best 76 %; of its two directions the better counts)\n")
