@@ -30,6 +30,7 @@ _ALONE = 1.15
 """Times the noise: what moves no more than that in ten seconds is nothing but noise."""
 _HIDDEN = 0.5
 """Of the converter's step: noise below it does not reliably move the last bit."""
+_FEWEST = 20
 _COLOURED = 2.0
 """Times as much an octave below: the noise of an input is white, or nearly, where a body's signal has ended."""
 _MOST_PERFUSION = 0.3
@@ -131,27 +132,25 @@ def _stream(recording: Recording, stream: StreamData, limits: LIMITS) -> Verdict
         reason = f"a stream in {spec.unit!r} cannot be held to the limit of its kind"
         reason = reason if len(values) else "no sample of this stream lies in the run"
         return Verdict(NAME, stream.key, Outcome.INCONCLUSIVE, reason, "noise floor", n=len(values))
-    worst: tuple[_Found, str, _Measure] | None = None
-    hidden = 0
-    for name, channel, measure in zip(spec.channels, values.T, known, strict=True):
-        trace = Trace.of(channel, times_s, rate_hz)
-        usable = trace.usable & ~_railed(trace.values, spec) & ~still(trace.values, rate_hz)
-        whole = len(trace.values) == len(channel) and not (_railed(channel, spec) | still(channel, rate_hz)).any()
-        found = _channel(trace.values, usable, rate_hz, spec, measure, channel if whole else None)
-        if found is not None and found.low > measure.limit:
-            found = replace(found, colour=colour_of(trace.values, usable, rate_hz, spec))
-        hidden += found is None or found.floor.rms < _HIDDEN * (spec.lsb or 0.0)
-        if found is not None and (worst is None or found.value / measure.limit > worst[0].value / worst[2].limit):
-            worst = found, name, measure
-    if hidden == len(known) and spec.lsb:
+    found = [_channel(channel, times_s, rate_hz, spec, m) for channel, m in zip(values.T, known, strict=True)]
+    if spec.lsb and all(_hidden(each, channel, spec.lsb) for each, channel in zip(found, values.T, strict=True)):
         return _by_step(stream, known[0], len(values))
-    if worst is None:
+    seen = [(each, number) for number, each in enumerate(found) if each is not None]
+    if not seen:
         reason = "too few samples that move: is the input connected, and the run long enough?"
         return Verdict(
             NAME, stream.key, Outcome.INCONCLUSIVE, reason, "noise floor", None, known[0].unit, known[0].limit,
             len(values),
         )  # fmt: skip
-    return _verdict(stream, *worst)
+    worst, number = max(seen, key=lambda each: each[0].value / known[each[1]].limit)
+    return _verdict(stream, worst, spec.channels[number], known[number])
+
+
+def _hidden(found: _Found | None, channel: FloatArray, lsb: float) -> bool:
+    """The noise hardly moves the last bit, but the input lives: it has moved at all."""
+    if found is not None:
+        return found.floor.rms < _HIDDEN * lsb
+    return len(channel) >= _FEWEST and bool(np.any(np.diff(channel)))
 
 
 def _railed(values: FloatArray, spec: StreamSpec) -> Mask:
@@ -163,23 +162,27 @@ def _railed(values: FloatArray, spec: StreamSpec) -> Mask:
 
 
 def _channel(
-    values: FloatArray, usable: Mask, rate_hz: float, spec: StreamSpec, measure: _Measure, whole: FloatArray | None
+    channel: FloatArray, times_s: FloatArray, rate_hz: float, spec: StreamSpec, measure: _Measure
 ) -> _Found | None:
-    """Of one channel (n,) with bridged holes; ``whole`` as it came, where nothing is missing from it."""
-    floor = floor_of(values, usable, rate_hz, spec)
+    """Of one channel (n,) as it came."""
+    trace = Trace.of(channel, times_s, rate_hz)
+    usable = trace.usable & ~_railed(trace.values, spec) & ~still(trace.values, rate_hz)
+    floor = floor_of(trace.values, usable, rate_hz, spec)
     if floor is None:
         return None
-    factor, how = measure.scale, "beside the signal"
-    alone = _alone(whole, rate_hz, floor.rms) if whole is not None else 0.0
-    if alone:
-        how = "with nothing else on the input"
+    whole = len(trace.values) == len(channel) and not (_railed(channel, spec) | still(channel, rate_hz)).any()
+    alone = _alone(channel, rate_hz, floor.rms) if whole else 0.0
+    factor, how = measure.scale, "with nothing else on the input" if alone else "beside the signal"
     if measure.peaks:
         factor *= range_of(round(_ANY_S * rate_hz))
         how += f", {floor.rms * measure.scale:.3g} {measure.unit} rms"
-        if alone:
-            peaks = measure.scale * alone
-            return _Found(peaks, peaks, peaks, floor, how)
-    return _Found(floor.rms * factor, floor.low * factor, floor.high * factor, floor, how)
+    if measure.peaks and alone:
+        peaks = measure.scale * alone
+        return _Found(peaks, peaks, peaks, floor, how)
+    found = _Found(floor.rms * factor, floor.low * factor, floor.high * factor, floor, how)
+    if found.low > measure.limit:
+        found = replace(found, colour=colour_of(trace.values, usable, rate_hz, spec))
+    return found
 
 
 def _alone(values: FloatArray, rate_hz: float, rms: float) -> float:

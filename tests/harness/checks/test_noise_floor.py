@@ -227,7 +227,9 @@ def test_a_unit_that_is_none_of_the_limits_is_said(a_recording):
 
 def test_a_dead_input_and_an_empty_stream_are_no_pass(a_recording):
     spec = spec_of("ecg", "uV", 250.0)
+    stepped = replace(spec, lsb=0.02)
     assert judged(a_recording, data(spec, np.zeros((15000, 1)))).outcome is Outcome.INCONCLUSIVE
+    assert judged(a_recording, data(stepped, np.zeros((15000, 1)))).outcome is Outcome.INCONCLUSIVE
     assert judged(a_recording, data(spec, np.zeros((0, 1)))).outcome is Outcome.INCONCLUSIVE
 
 
