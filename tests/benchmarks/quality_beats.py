@@ -80,7 +80,7 @@ def ecg_detectors(slow: bool) -> dict[str, Detector]:
     return found
 
 
-def ppg_detectors(slow: bool) -> dict[str, Detector]:
+def ppg_detectors() -> dict[str, Detector]:
     def band(values, rate_hz):
         slope = np.gradient(bandpass(values, rate_hz, 0.5, 4.0))
         return pulses(slope * np.sign(np.mean(slope**3)), rate_hz)
@@ -89,15 +89,11 @@ def ppg_detectors(slow: bool) -> dict[str, Detector]:
     if find_spec("neurokit2"):
         import neurokit2
 
-        def of(method):
-            def detect(x, hz):
-                upright = x if pulses_point_up(x, hz) else -x
-                cleaned = neurokit2.ppg_clean(upright, round(hz))
-                return neurokit2.ppg_findpeaks(cleaned, round(hz), method=method)["PPG_Peaks"]
+        def elgendi(x, hz):
+            upright = x if pulses_point_up(x, hz) else -x
+            return neurokit2.ppg_findpeaks(neurokit2.ppg_clean(upright, round(hz)), round(hz))["PPG_Peaks"]
 
-            return detect
-
-        found |= {f"neurokit2 {method}": of(method) for method in ("elgendi", "bishop")[: 1 + slow]}
+        found["neurokit2 elgendi"] = elgendi
     return found
 
 
@@ -165,7 +161,7 @@ def run(tally: Tally, detect: Detector, values: np.ndarray, rate_hz: float) -> n
 
 
 def compare(title: str, records, detectors: dict[str, Detector], stretches: dict[str, tuple[float, float]]) -> None:
-    """Every detector on all (values, rate, beats) of a collection; a stretch's end counts from the records' end if not above 0."""
+    """Every detector on all (values, rate, beats) of a collection; ends at or below 0 count from each record's end."""
     print(title)
     for name, detect in detectors.items():
         tallies = {label: Tally() for label in stretches}
@@ -263,10 +259,10 @@ def lagged(found_s: np.ndarray, beats_s: np.ndarray, lags_s: np.ndarray) -> tupl
     return beats_s + best, best
 
 
-def against_beats(title: str, channels, lags_s: np.ndarray, slow: bool) -> None:
+def against_beats(title: str, channels, lags_s: np.ndarray) -> None:
     """Pulses of (values, rate, beats in s) against beats that come earlier by an unknown time."""
     print(title)
-    for name, detect in ppg_detectors(slow).items():
+    for name, detect in ppg_detectors().items():
         tally, counts = Tally(), []
         for values, rate_hz, beats_s in channels:
             found = run(tally, detect, values, rate_hz)
@@ -289,7 +285,7 @@ def bidmc(directory: Path, slow: bool) -> None:
             for wanted in (("PLETH",), ("II", "V", "AVR"))
         )
         channels.append((wave, rate_hz, ecg_beats(lead, rate_hz) / rate_hz))
-    against_beats(f"bidmc, PLETH of {len(channels)} against the ECG's beats", channels, np.arange(0, 1, 0.01), slow)
+    against_beats(f"bidmc, PLETH of {len(channels)} against the ECG's beats", channels, np.arange(0, 1, 0.01))
 
 
 def welltory(directory: Path, slow: bool) -> None:
@@ -300,7 +296,7 @@ def welltory(directory: Path, slow: bool) -> None:
             at_s, red = data[f"t{number}"] / 1000, data[f"rgb{number}"][:, 0].astype(float)
             even = np.interp(np.arange(at_s[0], at_s[-1], 1 / 30), at_s, red)
             channels.append((even, 30.0, np.cumsum(data[f"rr{number}"].astype(float)) / 1000))
-    against_beats(f"welltory, {len(channels)} phones against a strap", channels, np.arange(-3, 3, 0.02), slow)
+    against_beats(f"welltory, {len(channels)} phones against a strap", channels, np.arange(-3, 3, 0.02))
 
 
 MEASURES = {each.__name__: each for each in (mitdb, nstdb, cpsc2019, bidmc, welltory)}
@@ -310,7 +306,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="directory of the recordings")
     parser.add_argument("--only", nargs="+", choices=list(MEASURES), default=list(MEASURES), help="some of them")
-    parser.add_argument("--slow", action="store_true", help="slow detectors too: wfdb, neurokit2 bishop")
+    parser.add_argument("--slow", action="store_true", help="wfdb's detectors too, which take ten times as long")
     options = parser.parse_args()
     for absent in [each for each in PEERS if not find_spec(each)]:
         print(f"{absent}: left out, not installed")
