@@ -42,7 +42,8 @@ class BeatStream:
     """Beats of one ECG lead, or pulses of one PPG channel.
 
     Any unit, gain, baseline and direction. An R peak is the extreme of its QRS complex, a pulse its steepest rise.
-    A beat is told ``delay_s`` after it happened, at most; the first four seconds together at their end.
+    A beat is told ``delay_s`` after it happened, at most; those of the first four seconds together at their end (of
+    up to eight where a single candidate towers above all others, and again after 12 s with fewer than four beats).
     """
 
     def __init__(self, rate_hz: float, kind: str = "ecg", upright: bool | None = None) -> None:
