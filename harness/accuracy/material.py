@@ -14,6 +14,7 @@ from drivers.quality.breaths import LONGEST_S, find_breaths
 from drivers.quality.oximetry import Calibration, oximetry_at, wavelengths
 from drivers.types import FloatArray, IntArray
 from harness.accuracy.agreement import Figure, share
+from harness.accuracy.beats import beats_in
 from harness.accuracy.intervals import Intervals, between_beats
 from harness.accuracy.rates import Course, Doubt, Mask
 from harness.content.rendered import World
@@ -37,6 +38,8 @@ _MS = {"ms": 1e-3, "s": 1.0}
 _HELD_S, _COARSE, _CHANCE = 0.05, 0.5, 1e-4
 """A value that stands for so long was held, unless rounding makes half of the samples equal; and as often by chance."""
 _TENTH = 10
+_EDGE_S = 0.3
+"""A beat whose wave is cut off by the end of the record is not placed well."""
 _FEW, _CLEAR = 0.05, 0.9
 """All but so few of a stream's good windows must score so much for it to be clear."""
 
@@ -203,7 +206,7 @@ class Shown:
     @cached_property
     def beats_s(self) -> FloatArray:
         """Beats or pulses that are seen in an ECG or PPG."""
-        return self.content.beats_s
+        return beats_in(self.content.trace, self.spec.kind)
 
     @cached_property
     def sampled(self) -> tuple[FloatArray, IntArray]:
@@ -251,6 +254,8 @@ class Shown:
             return np.zeros(len(beats_s), dtype=bool)
         since_s = np.append(beats_s[0], beats_s[:-1])
         near = self.near_hole(beats_s)
+        if self.spec.kind in ("ecg", "ppg"):
+            near |= (beats_s < self.times_s[0] + _EDGE_S) | (beats_s > self.times_s[-1] - _EDGE_S)
         whole = (beats_s - since_s <= LONGEST_BEAT_S) & self.doubt.free(since_s, beats_s)
         return np.asarray(whole & ~near & ~np.append(True, near[:-1]) & (np.arange(len(beats_s)) > 0))
 

@@ -30,9 +30,9 @@ def accuracy_rig(name):
     return rig, stage
 
 
-def verdicts_of(name, seed, seconds, role="", **fault):
+def verdicts_of(name, seed, lasting_s, role="", **fault):
     rig, stage = accuracy_rig(name)
-    rig = replace(rig, seed=seed, duration_s=seconds)
+    rig = replace(rig, seed=seed, duration_s=lasting_s)
     if role:
         entry = rig.sensors[role]
         damaged = replace(entry, simulate={**entry.simulate, "faults": [fault]})
