@@ -170,10 +170,21 @@ class Shown:
         if not rate_hz or len(self.times_s) < 2:
             return np.empty(0), np.empty(0)
         wide = np.diff(self.times_s) > max(_PERIODS / rate_hz, longest_s + 1 / rate_hz)
+        wide |= self._unseen
         begin, end = self._held
         long = self.times_s[end] - self.times_s[begin] > longest_s
         starts = np.concatenate([self.times_s[:-1][wide], self.times_s[begin][long]])
         return starts, np.concatenate([self.times_s[1:][wide], self.times_s[end][long]])
+
+    @cached_property
+    def _unseen(self) -> Mask:
+        """(n - 1,) steps in which samples were lost that nothing counts: only a late arrival tells."""
+        arrival_s = self.stream.arrival_ns[self._order] / 1e9
+        gap_s = np.diff(arrival_s)
+        if self.spec.counted or self.stream.device_ns is not None or not (gap_s > 0).any():
+            return np.zeros(len(gap_s), dtype=bool)
+        usual_s = max(float(np.quantile(gap_s[gap_s > 0], 0.9)), 1 / float(self.spec.rate_hz or 1.0))
+        return np.asarray(gap_s > _PERIODS * usual_s)
 
     @cached_property
     def _held(self) -> tuple[IntArray, IntArray]:
@@ -190,7 +201,7 @@ class Shown:
     @property
     def clear(self) -> bool:
         """The signal is good beyond doubt, so that what is found in it is the sensor's and not the finder's."""
-        return self._clear or self.spec.kind not in ("ecg", "ppg", "respiration")
+        return self.spec.kind not in ("ecg", "ppg", "respiration") or (self._clear and not self._unseen.any())
 
     def values(self, channel: int) -> tuple[FloatArray, FloatArray]:
         """(times, values) of a channel where there is a value and its second is good, (n,) each."""
