@@ -144,7 +144,7 @@ class Case:
         if beyond and self.poor and not self.options.counted:
             return Outcome.INCONCLUSIVE, "; what is left of so poor a signal may be distorted, so nothing fails by it"
         if beyond and not self.clear and not self.options.counted:
-            why = "; the signal is noisy, or lacks samples that nothing counts, so that nothing fails by what is found in it"
+            why = "; the signal is noisy or lacks samples that nothing counts: nothing fails by what is found in it"
             return Outcome.INCONCLUSIVE, why
         if beyond and self.reference is not None and self.reference.outranked:
             return Outcome.INCONCLUSIVE, "; the two differ, and the reference is the less reliable of them"
