@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
+import lzma
 import os
 import re
 import shlex
@@ -16,13 +18,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from drivers.clock import RealClock, to_ns
+from drivers.types import StreamSpec
 from harness.rig_file import read_rig, simulated_spec
 from harness.verdict import EXIT_MEANING
 from simulators.build import SimulatedSpec
+from simulators.draws import Draws
 from simulators.serve.process import SimulatorProcess
+from simulators.signals.registry import make_signal
+from simulators.subject import Subject
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -170,6 +177,21 @@ def test_a_scorecard_of_one_fault_says_from_which_level_on_it_is_found(clone: Pa
     done = readme("hil scorecard rigs/demo.rig.yaml --quick", clone, *short)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "dropout" in done.stdout
+
+
+def test_the_ecg_benchmark_reads_recordings_and_tells_good_leads_from_ruined_ones(tmp_path: Path) -> None:
+    rng, spec = np.random.default_rng(1), StreamSpec("ecg", "ecg", ("II",), "uV", 500.0)
+    times_s = np.arange(5000) / 500
+    leads = [make_signal({}, Subject(n), spec, Draws(n, "lead")).render(0, times_s + 20)[:, 0] for n in range(12)]
+    bad = np.arange(12) % 3 == 0
+    held = [lead + noise * rng.normal(0, 1.0, 5000) * np.ptp(lead) for lead, noise in zip(leads, bad, strict=True)]
+    whole = io.BytesIO()
+    np.savez(whole, x=np.rint(held), y=bad.astype(int), fs=500)
+    (tmp_path / "cinc2011_made.npz.xz").write_bytes(lzma.compress(whole.getvalue()))
+    instead = {"DIR": str(tmp_path)}
+    done = readme("python tests/benchmarks/quality_ecg.py --data DIR", ROOT, "--methods", "ours", instead=instead)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"cinc2011_made.* n 12, 33% bad, AUC 1\.000, Se 1\.000, Sp 1\.000", done.stdout), done.stdout
 
 
 # --- on a bench -------------------------------------------------------------------------------------
