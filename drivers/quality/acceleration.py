@@ -48,7 +48,7 @@ def assess(windows: Windows) -> Table:
 
 def _alive(windows: Windows, unit: float | None) -> FloatArray:
     """Whether all axes together are stuck for much of the window, (w,)."""
-    stuck = windows.mean(windows.stuck(0.5))
+    stuck = windows.stuck(0.5)
     # A coarse step hides small movement, but not for ten seconds.
     coarse = windows.step() > _SENSOR_NOISE_G / (unit or 1.0)
     return ramp(np.where(coarse, stuck > 0.99, stuck), 0.7, 0.2)

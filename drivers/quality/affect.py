@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from drivers.quality.windows import Mask, Table, Windows, ramp
+from drivers.quality.rows import Mask
+from drivers.quality.windows import Table, Windows, ramp
 
 WINDOW_S, SHORTEST_S = 10.0, 4.0
 _SCALE = (-1.0, 1.0)
@@ -29,7 +30,7 @@ def assess(windows: Windows) -> Table:
     parts = {
         "range": ramp(windows.mean(outside), 0.2, 0.02),
         "saturated": ramp(windows.mean(at_end), 0.8, 0.4),
-        "flat": ramp(windows.mean(windows.stuck(3.0)), 0.7, 0.3),
+        "flat": ramp(windows.stuck(3.0), 0.7, 0.3),
         "leaps": ramp(leaps, 2.0, 0.4),
     }
     flags = {name: parts[name] < 0.5 for name in ("saturated", "flat")}

@@ -17,7 +17,8 @@ import numpy as np
 from drivers.quality.ecg_lead import Lead
 from drivers.quality.ecg_runs import Runs, railed
 from drivers.quality.ecg_spikes import reach_of, spikes, unlocked, without
-from drivers.quality.windows import Mask, Table, Windows, millivolt, ramp
+from drivers.quality.rows import Mask
+from drivers.quality.windows import Table, Windows, millivolt, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 10.0, 4.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from drivers.quality.marks import Marks
-from drivers.quality.windows import middle
+from drivers.quality.rows import middle, stretches
 from drivers.types import FloatArray, IntArray
 
 _STRETCH_S = 1.5
@@ -25,9 +25,8 @@ def peaks(level: FloatArray, rate_hz: float, apart_s: float, threshold: float) -
     Of two nearer than ``apart_s`` the higher stays, the highest first; of equals the earlier.
     """
     rows, count = level.shape
-    step = max(1, round(_STRETCH_S * rate_hz))
-    stretches = level[:, count % step :].reshape(rows, -1, step) if count >= step else level[:, None, :]
-    floor = np.maximum(threshold * middle(stretches.max(axis=-1)), 1e-300)
+    tops = stretches(level, max(1, round(_STRETCH_S * rate_hz))).max(axis=-1)
+    floor = np.maximum(threshold * middle(tops), 1e-300)
     here = level[:, 1:-1]
     found = here > level[:, :-2]
     found &= here >= level[:, 2:]

@@ -12,9 +12,9 @@ import numpy as np
 from scipy import ndimage
 
 from drivers.quality.ecg_beats import agreement, likeness, peaks, strongest, unevenness
-from drivers.quality.ecg_runs import seconds
 from drivers.quality.marks import Marks
-from drivers.quality.windows import LINE_HZ, middle
+from drivers.quality.rows import middle, stretches
+from drivers.quality.windows import LINE_HZ
 from drivers.types import FloatArray
 
 _WORK_HZ = 125.0
@@ -77,7 +77,7 @@ class Lead:
     @cached_property
     def swing(self) -> FloatArray:
         """Usual peak-to-peak of a second, (w,)."""
-        parts = seconds(self.clean, self.rate_hz)
+        parts = stretches(self.clean, max(2, self.samples(1.0)))
         return middle(parts.max(axis=-1) - parts.min(axis=-1))
 
     @cached_property
@@ -113,7 +113,7 @@ class Lead:
     def line(self, mains_hz: float | None) -> tuple[FloatArray, FloatArray]:
         """Rms of the mains, (w,), and what of it is left in ``noise``; 50 or 60 Hz, the stronger, where not stated."""
         best, left = np.zeros(len(self.values)), np.zeros(len(self.values))
-        parts = seconds(self.values, self.rate_hz)
+        parts = stretches(self.values, max(2, self.samples(1.0)))
         for hz in (mains_hz,) if mains_hz else LINE_HZ:
             if hz < 0.485 * self.rate_hz:
                 found = _tone(parts, hz / self.rate_hz)
@@ -126,9 +126,8 @@ class Lead:
     def noise(self, line: FloatArray) -> FloatArray:
         """Rms of what is above about 30 Hz between the beats, (w,), without the mains' part of it."""
         rest = self.values - _weighted(self.values, _bell(_FINE_S * self.rate_hz))
-        step = min(max(2, self.samples(_NOISE_S)), rest.shape[1])
-        parts = rest[:, rest.shape[1] % step :].reshape(len(rest), -1, step)
-        usual = middle((parts * parts).sum(axis=-1)) / step
+        parts = stretches(rest, max(2, self.samples(_NOISE_S)))
+        usual = middle((parts * parts).sum(axis=-1)) / parts.shape[-1]
         return np.asarray(np.sqrt(np.maximum(usual - line * line, 0.0)))
 
 

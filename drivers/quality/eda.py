@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from drivers.quality.rows import Mask, means, middle, stretches
 from drivers.quality.stillness import Rest, stuck
-from drivers.quality.windows import Mask, Table, Windows, middle, ramp, siemens
+from drivers.quality.windows import Table, Windows, ramp, siemens
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 10.0, 4.0
@@ -65,13 +66,6 @@ def _channel(windows: Windows, raw: FloatArray, railed: Mask) -> Table:
     return Table(parts, flags)
 
 
-def means(value: FloatArray, rate_hz: float, step_s: float) -> tuple[FloatArray, float]:
-    """Means over ``step_s``, or a sample, of (w, n), from the end backwards: (w, k) and their rate."""
-    rows, count = value.shape
-    step = min(max(1, round(rate_hz * step_s)), count)
-    return value[:, count % step :].reshape(rows, -1, step).mean(axis=2), rate_hz / step
-
-
 def _broken(bad: Mask, rate_hz: float) -> FloatArray:
     """Share of each row (w, n) that is bad; what lies within the transition of it counts for a part, (w,)."""
     share = np.mean(bad, axis=1)
@@ -101,8 +95,7 @@ def _spiky(value: FloatArray, quarters: FloatArray, far: FloatArray) -> FloatArr
     step = value.shape[1] // quarters.shape[1]
     if step < _FEWEST_IN_A_QUARTER:
         return np.zeros(len(value))
-    blocks = value[:, value.shape[1] % step :].reshape(len(value), -1, step)
-    off = np.max(np.abs(blocks - quarters[:, :, None]), axis=2)
+    off = np.max(np.abs(stretches(value, step) - quarters[:, :, None]), axis=2)
     slope = np.abs(np.diff(quarters, axis=1))
     off[:, 1:] -= slope
     off[:, :-1] -= slope

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from drivers.quality.cosines import Cosines
+from drivers.quality.rows import Mask, middle
 from drivers.quality.runs import Runs
-from drivers.quality.windows import Mask, Table, Windows, middle, millivolt, ramp
+from drivers.quality.windows import Table, Windows, millivolt, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 4.0, 2.0
@@ -113,9 +114,7 @@ def _parts(measured: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
 def _stuck(windows: Windows, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Shares of each row that do not change for a tenth of a second, and that lie at a rail or on a flat top, (r,)."""
     spec, lsb = windows.spec, windows.spec.lsb or 0.0
-    equal = np.zeros(rows.shape, dtype=bool)
-    np.less_equal(np.abs(rows[:, 1:] - rows[:, :-1]), 0.25 * lsb, out=equal[:, 1:])
-    runs = Runs.of(equal)
+    runs = Runs.of(windows.unchanged(rows))
     still = runs.longer(max(_STUCK_SAMPLES, round(_STUCK_S * windows.rate_hz)) - 1).share()
     railed = np.zeros(len(rows))
     if spec.low is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from drivers.quality.rows import Mask
 from drivers.quality.runs import Runs
-from drivers.quality.windows import Mask, Table, Windows, line_rms, ramp
+from drivers.quality.windows import Table, Windows, line_rms, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 10.0, 2.0
@@ -26,9 +27,7 @@ def assess(windows: Windows) -> Table:
 
 def _still(windows: Windows, channel: FloatArray) -> FloatArray:
     """Share of each row in which the channel does not change for half a second or more, (w,)."""
-    equal = np.zeros(channel.shape, dtype=bool)
-    np.less_equal(np.abs(np.diff(channel, axis=1)), 0.25 * (windows.spec.lsb or 0.0), out=equal[:, 1:])
-    return Runs.of(equal).longer(max(2, round(_STUCK_S * windows.rate_hz)) - 1).share()
+    return Runs.of(windows.unchanged(channel)).longer(max(2, round(_STUCK_S * windows.rate_hz)) - 1).share()
 
 
 def _hum(windows: Windows, channel: FloatArray) -> Mask:

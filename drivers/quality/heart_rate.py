@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from drivers.quality.rows import unchanged
 from drivers.quality.runs import Runs
 from drivers.quality.windows import Table, Windows, ramp
 from drivers.types import FloatArray
@@ -50,9 +51,7 @@ def _judge(windows: Windows, value: FloatArray, kind: _Kind, step: FloatArray) -
     inside = np.log(np.clip(value, kind.low, kind.high))
     change = np.abs(np.diff(inside, axis=1))
     erratic = np.maximum(change - np.log(kind.usual), 0.0).sum(axis=1)
-    equal = np.zeros(value.shape, dtype=bool)
-    np.equal(value[:, 1:], value[:, :-1], out=equal[:, 1:])
-    repeated = Runs.of(equal).longer(kind.stuck - 1).share()
+    repeated = Runs.of(unchanged(value)).longer(kind.stuck - 1).share()
     parts = {
         "range": ramp(windows.mean(outside), 0.3, 0.05),
         "continuity": ramp(erratic, *kind.erratic),

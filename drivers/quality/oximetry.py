@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from drivers.errors import SettingError
 from drivers.quality.ppg import Pulses
 from drivers.quality.pulse_band import BAND_RATE_HZ, PulseBand
+from drivers.quality.rows import Mask, middle, stretches, unchanged
 from drivers.quality.runs import Runs
-from drivers.quality.windows import Mask, Windows, middle, ramp
+from drivers.quality.windows import Windows, ramp
 from drivers.types import FloatArray, IntArray, StreamSpec
 
 _LOWEST, _HIGHEST_HZ = 0.7, 5.0
@@ -164,8 +165,7 @@ def _slope(red: FloatArray, infrared: FloatArray, weight: FloatArray) -> tuple[F
 
 def _error(waves: FloatArray, weight: FloatArray, calibration: Calibration, ratio: FloatArray) -> FloatArray:
     """Standard error of the saturation, (w,), from the slopes of the window's stretches."""
-    step = min(round(_STRETCH_S * BAND_RATE_HZ), waves.shape[2])
-    parts = waves[:, :, waves.shape[2] % step :].reshape(2, waves.shape[1], -1, step)
+    parts = stretches(waves, round(_STRETCH_S * BAND_RATE_HZ))
     slopes = _slope(parts[0], parts[1], np.repeat(weight[:, None], parts.shape[2], axis=1))[0]
     apart = np.abs(calibration.percent(slopes) - calibration.percent(ratio)[:, None])
     return np.asarray(1.4826 * middle(np.where(np.isnan(apart), 100.0, apart)) / np.sqrt(parts.shape[2]))
@@ -180,9 +180,12 @@ def _obstacles(
     for rail, sign in ((spec.low, -1.0), (spec.high, 1.0)):
         if rail is not None:
             railed |= sign * (light - rail) >= -near
-    still = np.zeros(light.shape, dtype=bool)
-    still[:, :, 1:] = light[:, :, 1:] == light[:, :, :-1]
-    rests = Runs.of(still.reshape(-1, light.shape[2])).longer(round(0.5 * windows.rate_hz)).share().reshape(2, -1)
+    rests = (
+        Runs.of(unchanged(light).reshape(-1, light.shape[2]))
+        .longer(round(0.5 * windows.rate_hz))
+        .share()
+        .reshape(2, -1)
+    )
     with np.errstate(invalid="ignore"):
         return [
             ("dark", light.min(axis=(0, 2)) <= 0),

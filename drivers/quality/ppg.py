@@ -16,9 +16,10 @@ from scipy import fft
 
 from drivers.quality.marks import Marks, by_row
 from drivers.quality.pulse_band import BAND_RATE_HZ, PulseBand
+from drivers.quality.rows import Mask, middle, stretches
 from drivers.quality.runs import Runs
 from drivers.quality.window_beats import likeness, peaks
-from drivers.quality.windows import Mask, Table, Windows, middle, ramp
+from drivers.quality.windows import Table, Windows, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 10.0, 4.0
@@ -141,8 +142,7 @@ class Pulses:
 
 def _stretches(values: FloatArray) -> FloatArray:
     """(r, m) at the band's rate cut into stretches that hold a pulse each, (r, k, step)."""
-    step, count = round(_STRETCH_S * BAND_RATE_HZ), values.shape[1]
-    return values[:, count % step :].reshape(len(values), -1, step) if count >= step else values[:, None, :]
+    return stretches(values, round(_STRETCH_S * BAND_RATE_HZ))
 
 
 def _intervals(marks: Marks) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -190,7 +190,7 @@ def _judge(light: Windows, count: int) -> Table:
     raw = light.values[:, :, 0]
     band = PulseBand.of(raw, light.rate_hz)
     found = Pulses.of(band)
-    steady, step, rests = light.mean(raw), _step(raw) / found.swing, Runs.of(light.steps_equal())
+    steady, step, rests = light.mean(raw), _step(raw) / found.swing, light.rests()
     percent = np.where(raw.min(axis=1) > 0, 100 * found.swing / np.maximum(steady, 1e-12), 100.0)
     percent = np.tile(percent.reshape(count, -1).max(axis=0), count)
     parts = {
@@ -237,10 +237,8 @@ def _stillness(light: Windows, rests: Runs, step: FloatArray) -> FloatArray:
 
 def _resting(light: Windows, rests: Runs, at_least_s: float, at_most_s: float = np.inf) -> FloatArray:
     """Share of each row that equal values in a row last for so long, (r,)."""
-    samples = rests.length + 1  # the first of them differs from the one before
-    long = (samples >= at_least_s * light.rate_hz - 0.5) & (samples < at_most_s * light.rate_hz - 0.5)
-    total = np.bincount(rests.row[long], weights=samples[long], minlength=len(light))
-    return np.asarray(total / light.values.shape[1])
+    long = rests.length >= at_least_s * light.rate_hz - 0.5
+    return rests.where(long & (rests.length < at_most_s * light.rate_hz - 0.5)).share()
 
 
 def _clipped(light: Windows, rests: Runs, step: FloatArray) -> FloatArray:

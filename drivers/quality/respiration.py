@@ -7,17 +7,14 @@ than breathing, one that repeats itself is likelier to be breathing still than o
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from drivers.quality.rows import stretches
 from drivers.quality.runs import Runs
 from drivers.quality.windows import Table, Windows, ramp
 from drivers.types import FloatArray, IntArray
-
-T = TypeVar("T", np.float64, np.bool_)
 
 WINDOW_S, SHORTEST_S = 20.0, 10.0
 _GRID_HZ = 10.0
@@ -41,11 +38,10 @@ def assess(windows: Windows) -> Table:
 
 def _channel(windows: Windows, raw: FloatArray, railed: FloatArray) -> Table:
     rate, lsb = windows.rate_hz, windows.spec.lsb or 0.0
-    equal = np.zeros(raw.shape, dtype=bool)
-    np.less_equal(np.abs(np.diff(raw, axis=1)), 0.25 * lsb, out=equal[:, 1:])
-    runs = Runs.of(equal).longer(max(2, round(_SHORTEST_LEVEL_S * rate)))
+    runs = Runs.of(windows.unchanged(raw)).longer(max(2, round(_SHORTEST_LEVEL_S * rate)))
     still = max(2, round(_STILL_S * rate))
-    blocks, hz = _blocks(raw, rate)
+    blocks = stretches(raw, max(1, round(rate / _GRID_HZ)))
+    hz = rate / blocks.shape[-1]
     width = max(1, round(_SMOOTH_S * hz))
     wave = _moving_mean(_moving_mean(_mean(blocks), width), width)
     rest = blocks[:, width - 1 : width - 1 + wave.shape[1]] - wave[:, :, None]
@@ -59,7 +55,7 @@ def _channel(windows: Windows, raw: FloatArray, railed: FloatArray) -> Table:
     doubt = 1.6 - np.minimum(alike, 1.0)
     slow_share = _spread(slow) / _spread(breath)
     far = np.max(np.abs(rest), axis=2) > _FAR * swing[:, None]
-    hit = windows.mean(np.any(_blocks(far, hz, 1.0)[0], axis=2))
+    hit = windows.mean(np.any(stretches(far, max(1, round(hz))), axis=2))
     steps = np.ptp(wave, axis=1) / (lsb or _LEAST)
     flat = _flat_ends(raw, runs.longer(0, still), max(1, round(_REACH_S * rate)))
     parts = {
@@ -74,13 +70,6 @@ def _channel(windows: Windows, raw: FloatArray, railed: FloatArray) -> Table:
     flags["noise"] = (parts["noise"] < 0.5) & ~flags["flat"]
     flags["motion"] = flags["noise"] & (alike < 0.5)
     return Table(parts, flags)
-
-
-def _blocks(values: NDArray[T], rate_hz: float, step_s: float = 1 / _GRID_HZ) -> tuple[NDArray[T], float]:
-    """(w, n) in blocks of about ``step_s``, from the end backwards, (w, k, step), and their rate."""
-    rows, count = values.shape
-    step = min(max(1, round(rate_hz * step_s)), count)
-    return values[:, count % step :].reshape(rows, -1, step), rate_hz / step
 
 
 def _moving_mean(values: FloatArray, width: int) -> FloatArray:
@@ -137,11 +126,8 @@ def _flat_ends(channel: FloatArray, runs: Runs, reach: int) -> FloatArray:
     share = np.zeros(len(channel))
     if not len(runs):
         return share
-    rows, line = np.unique(runs.row, return_inverse=True)
-    level = np.zeros((len(rows), channel.shape[1] + 1), dtype=np.int8)
-    np.add.at(level, (line, runs.begin - 1), 1)
-    np.add.at(level, (line, runs.begin + runs.length), -1)
-    on = np.cumsum(level, axis=1, dtype=np.int8)[:, :-1] > 0
+    rows = np.unique(runs.row)
+    on = runs.with_first().mask()[rows]
     part = channel[rows]
     highest = ndimage.maximum_filter1d(part, 2 * reach + 1, axis=1, mode="nearest")
     lowest = ndimage.minimum_filter1d(part, 2 * reach + 1, axis=1, mode="nearest")

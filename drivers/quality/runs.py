@@ -1,4 +1,4 @@
-"""Runs of samples for which something holds, within windows."""
+"""Runs of samples for which something holds, within windows: where they lie, how long they are, what they fill."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drivers.quality.windows import Mask
+from drivers.quality.rows import Mask
 from drivers.types import FloatArray, IntArray
 
 
@@ -39,14 +39,29 @@ class Runs:
     def __len__(self) -> int:
         return len(self.row)
 
-    def longer(self, at_least: int, at_most: int | None = None) -> Runs:
-        """Those of a length from ``at_least`` to ``at_most``."""
+    def where(self, keep: Mask) -> Runs:
+        """Those that the mask (k,) keeps."""
+        return Runs(self.row[keep], self.begin[keep], self.length[keep], self.shape)
+
+    def longer(self, at_least: float, at_most: float | None = None) -> Runs:
+        """Those of a length from ``at_least`` to ``at_most`` samples."""
         keep = self.length >= at_least
         if at_most is not None:
             keep &= self.length <= at_most
-        return Runs(self.row[keep], self.begin[keep], self.length[keep], self.shape)
+        return self.where(keep)
+
+    def with_first(self) -> Runs:
+        """Each with the sample before it, which runs of ``unchanged`` samples are equal to and do not count."""
+        return Runs(self.row, self.begin - 1, self.length + 1, self.shape)
 
     def share(self) -> FloatArray:
         """Of each row's samples, (rows,)."""
         total = np.bincount(self.row, weights=self.length, minlength=self.shape[0])
         return np.asarray(total / self.shape[1])
+
+    def mask(self) -> Mask:
+        """Which samples lie in a run, (rows, n)."""
+        edge = np.zeros((self.shape[0], self.shape[1] + 1), dtype=np.int8)
+        edge[self.row, self.begin] = 1
+        edge[self.row, self.begin + self.length] -= 1  # where the next run may begin
+        return np.asarray(np.cumsum(edge, axis=1, dtype=np.int8)[:, :-1] > 0)

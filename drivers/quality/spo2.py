@@ -31,12 +31,18 @@ def _channel(windows: Windows, percent: FloatArray) -> Table:
     outside = absent | (percent < LOWEST_PERCENT)
     # From a number that stands for none to the next real one is no change of the blood.
     real = np.where(absent, np.nan, percent)
-    change = np.nan_to_num(windows.since(real, 1.0), nan=0.0)
+    change = np.nan_to_num(_change(real, max(1, round(windows.rate_hz))), nan=0.0)
     fine = windows.spec.lsb is not None and windows.spec.lsb <= _FINE_PERCENT
     parts = {
         "range": ramp(windows.mean(outside), 0.3, 0.05),
         "rate": ramp(windows.mean(change > FASTEST_PERCENT_PER_S), 0.3, 0.05),
-        "flat": ramp(windows.mean(windows.stuck(_STUCK_S)), 0.95, 0.85) if fine else np.ones(len(windows)),
+        "flat": ramp(windows.stuck(_STUCK_S), 0.95, 0.85) if fine else np.ones(len(windows)),
     }
     off = ramp(windows.mean(absent), 0.3, 0.05) < 0.5
     return Table(parts, {"off_body": off, "motion": parts["rate"] < 0.5, "flat": (parts["flat"] < 0.5) & ~off})
+
+
+def _change(values: FloatArray, back: int) -> FloatArray:
+    """How far (w, n) has moved since ``back`` samples ago, (w, n); before that, since the window's first sample."""
+    count = values.shape[-1]
+    return np.abs(values - values[:, np.maximum(np.arange(count) - min(back, count - 1), 0)])

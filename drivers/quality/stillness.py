@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drivers.quality.windows import Mask, Windows
+from drivers.quality.rows import Mask
+from drivers.quality.runs import Runs
+from drivers.quality.windows import Windows
 from drivers.types import FloatArray, IntArray
 
 _SHORTEST_S, _PIECE_S = 2.0, 1.0
@@ -43,17 +45,13 @@ def stuck(windows: Windows, channel: FloatArray, rest: Rest, railed: Mask) -> Fl
     """Share of each row of ``channel`` (w, n) in which the sensor is stuck, (w,); at a rail (w, n) it is not."""
     rows, count = channel.shape
     lsb = windows.spec.lsb or 0.0
-    equal = np.zeros((rows, count + 1), dtype=np.int8)
-    equal[:, 1:-1] = (np.abs(np.diff(channel, axis=1)) <= 0.25 * lsb) & ~railed[:, 1:]
-    edges = np.diff(equal.ravel())
-    begins, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    length = ends - begins + 1
-    long = length >= max(_FEWEST, round(_PIECE_S * windows.rate_hz))
+    runs = Runs.of(windows.unchanged(channel) & ~railed).with_first()
     share = np.zeros(rows)
-    if not (length >= _SHORTEST_S * windows.rate_hz).any():
+    if not (runs.length >= _SHORTEST_S * windows.rate_hz).any():
         return share
-    length = length[long]
-    there, row = np.unique(begins[long] // (count + 1), return_inverse=True)
+    runs = runs.longer(max(_FEWEST, round(_PIECE_S * windows.rate_hz)))
+    length = runs.length
+    there, row = np.unique(runs.row, return_inverse=True)
     outside = count - np.bincount(row, weights=length)
     quiet = _longest_rest(channel[there], lsb, rest) * windows.rate_hz
     least = np.minimum(quiet, _improbable(channel[there], lsb, outside))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from drivers.quality.eda import means, white_noise
+from drivers.quality.eda import white_noise
+from drivers.quality.rows import Mask, means
 from drivers.quality.stillness import Rest, stuck
-from drivers.quality.windows import Mask, Table, Windows, ramp
+from drivers.quality.windows import Table, Windows, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 30.0, 4.0

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import signal
 
 from drivers.quality.marks import Marks
-from drivers.quality.windows import middle
+from drivers.quality.rows import middle
 from drivers.types import FloatArray
 
 _STRETCH_S = 1.5

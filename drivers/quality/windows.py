@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
+from drivers.quality.rows import Mask, middle, stretches, unchanged
+from drivers.quality.runs import Runs
 from drivers.types import FloatArray, StreamSpec
-
-Mask: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -32,11 +30,6 @@ class Windows:
     def __len__(self) -> int:
         return len(self.values)
 
-    @property
-    def length_s(self) -> float:
-        """Of every window."""
-        return float(self.values.shape[1] / self.rate_hz)
-
     def channels(self) -> Iterator[FloatArray]:
         """Every channel, (w, n)."""
         for number in range(self.values.shape[2]):
@@ -48,31 +41,23 @@ class Windows:
 
     def seconds(self, values: FloatArray, step_s: float = 1.0) -> FloatArray:
         """(w, n) cut into stretches of ``step_s`` from the end backwards, (w, k, step); k is at least 1."""
-        count, step = values.shape[-1], max(2, round(step_s * self.rate_hz))
-        if count < step:
-            return values[:, None, :]
-        return values[:, count % step :].reshape(len(values), -1, step)
+        return stretches(values, max(2, round(step_s * self.rate_hz)))
 
     def swing(self, values: FloatArray, step_s: float = 1.0) -> FloatArray:
         """Median over the seconds of each row of their peak-to-peak: the usual amplitude, (w,)."""
         return middle(np.ptp(self.seconds(values, step_s), axis=-1))
 
-    def since(self, values: FloatArray, back_s: float) -> FloatArray:
-        """How far (w, n) has moved since ``back_s`` ago, (w, n); before that, since the window's first sample."""
-        count = values.shape[-1]
-        back = min(max(1, round(back_s * self.rate_hz)), count - 1)
-        return np.abs(values - values[:, np.maximum(np.arange(count) - back, 0)])
+    def unchanged(self, values: FloatArray) -> Mask:
+        """Which of (..., n) equal the one before, within the converter's step; the first of a row never does."""
+        return unchanged(values, 0.25 * (self.spec.lsb or 0.0))
 
-    def steps_equal(self) -> Mask:
-        """Which samples equal the one before on every channel, (w, n); the first of a window never does."""
-        low = 0.25 * (self.spec.lsb or 0.0)
-        equal = np.zeros(self.values.shape[:2], dtype=bool)
-        np.all(np.abs(np.diff(self.values, axis=1)) <= low, axis=2, out=equal[:, 1:])
-        return equal
+    def rests(self) -> Runs:
+        """Runs of samples that are equal on every channel, two or more each."""
+        return Runs.of(np.all(self.unchanged(self.values.swapaxes(1, 2)), axis=1)).with_first()
 
-    def stuck(self, at_least_s: float) -> Mask:
-        """Which samples lie in a run of equal values of that length or more, (w, n)."""
-        return long_runs(self.steps_equal(), max(2, round(at_least_s * self.rate_hz)))
+    def stuck(self, at_least_s: float) -> FloatArray:
+        """Share of each window in which no channel changes for that long or longer, (w,)."""
+        return self.rests().longer(max(2, round(at_least_s * self.rate_hz))).share()
 
     def step(self) -> FloatArray:
         """The converter's step, (w,): the declared one, or else the usual change between unequal samples."""
@@ -100,17 +85,15 @@ class Windows:
         size = 2 * max(1, round(reach_s * self.rate_hz)) + 1
         hit = np.zeros(self.values.shape[:2], dtype=bool)
         for channel in self.channels():
-            level = np.zeros(channel.shape, dtype=bool)
-            np.equal(channel[:, 1:], channel[:, :-1], out=level[:, 1:])
-            top = long_runs(level, max(3, round(at_least_s * self.rate_hz)))
-            top &= ~long_runs(level, round(at_most_s * self.rate_hz))
-            rows = top.any(axis=1)
-            if rows.any():
+            level = Runs.of(unchanged(channel)).with_first()
+            level = level.longer(max(3, round(at_least_s * self.rate_hz)), round(at_most_s * self.rate_hz) - 1)
+            if len(level):
+                rows = np.unique(level.row)
                 part = channel[rows]
                 highest = ndimage.maximum_filter1d(part, size, axis=-1, mode="nearest")
                 lowest = ndimage.minimum_filter1d(part, size, axis=-1, mode="nearest")
                 extreme = (part == highest) | ((part == lowest) & bottoms)
-                hit[rows] |= top[rows] & extreme & (highest > lowest)
+                hit[rows] |= level.mask()[rows] & extreme & (highest > lowest)
         return hit
 
 
@@ -119,21 +102,7 @@ def long_runs(level: Mask, at_least: int) -> Mask:
 
     The first of a row must be False, so that no run goes over from one row to the next.
     """
-    flat = level.ravel()
-    if not flat.any():
-        return np.zeros_like(level)
-    edges = np.diff(flat.astype(np.int8), prepend=0, append=0)
-    begins, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
-    kept = ends - begins + 1 >= at_least
-    marks = np.zeros(len(flat) + 1, dtype=np.int64)
-    np.add.at(marks, np.maximum(begins[kept] - 1, 0), 1)
-    np.add.at(marks, ends[kept], -1)
-    return np.asarray((np.cumsum(marks[:-1]) > 0).reshape(level.shape))
-
-
-def middle(values: FloatArray) -> FloatArray:
-    """Upper median of each row of (w, k), (w,)."""
-    return np.asarray(np.sort(values, axis=-1)[:, values.shape[-1] // 2])
+    return Runs.of(level).with_first().longer(at_least).mask()
 
 
 def ramp(value: FloatArray, bad: float, good: float) -> FloatArray:

@@ -43,3 +43,15 @@ def test_runs_of_some_lengths_fill_their_share_of_each_row(rows, at_least, at_mo
     kept = [run for run in walked(rows) if at_least <= run[2] <= at_most]
     shares = [sum(run[2] for run in kept if run[0] == number) / len(rows[0]) for number in range(len(rows))]
     assert Runs.of(np.array(rows)).longer(at_least, at_most).share().tolist() == shares
+
+
+@given(masks)
+def test_the_mask_of_all_runs_is_what_they_were_found_in(rows):
+    assert Runs.of(np.array(rows)).mask().tolist() == rows
+
+
+@given(masks)
+def test_the_sample_before_a_run_can_be_counted_with_it(rows):
+    rows = [[False, *row] for row in rows]  # as with what differs from the sample before: the first has none
+    expected = [[here or after for here, after in zip(row, [*row[1:], False], strict=True)] for row in rows]
+    assert Runs.of(np.array(rows)).with_first().mask().tolist() == expected
