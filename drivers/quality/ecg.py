@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from drivers.quality.ecg_lead import Lead
-from drivers.quality.ecg_runs import Runs, railed
+from drivers.quality.ecg_raw import RawLead
 from drivers.quality.ecg_spikes import reach_of, spikes, unlocked, without
 from drivers.quality.rows import Mask
-from drivers.quality.windows import Table, Windows, millivolt, ramp
+from drivers.quality.windows import Table, Windows, at_rail, millivolt, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 10.0, 4.0
@@ -33,8 +33,7 @@ _WANDER = (0.03, 3.0)
 
 def assess(windows: Windows) -> Table:
     """Parts and flags for every window; the worst lead counts."""
-    tables = [_judge(_measure(windows, lead), windows) for lead in windows.channels()]
-    return tables[0] if len(tables) == 1 else Table.worst(tables)
+    return Table.worst(_judge(_measure(windows, lead), windows) for lead in windows.channels())
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,16 @@ class _Measures:
 def _measure(windows: Windows, raw: FloatArray) -> _Measures:
     rate, spec = windows.rate_hz, windows.spec
     centred = raw - raw[:, :1]
-    runs = Runs.of(centred, rate, spec)
-    tips = spikes(runs)
+    steps = RawLead.of(centred, rate, spec)
+    tips = spikes(steps)
     lead = Lead.of(without(centred, tips, reach_of(rate)), rate)
     swing = lead.swing
     against = np.where(swing > 0, swing, np.inf)
     line, rest = lead.line(spec.mains_hz)
     spike = unlocked(centred, tips, lead.beats, lead.thinned, rate)
     return _Measures(
-        swing, runs.flat(), runs.held(), railed(raw, spec), runs.plateaus(), runs.coarseness(),
-        runs.jump(), spike / against, line / against, lead.noise(rest) / against, lead.wander() / against,
+        swing, steps.flat(), steps.held(), windows.mean(at_rail(raw, spec)), steps.plateaus(), steps.coarseness(),
+        steps.jump(), spike / against, line / against, lead.noise(rest) / against, lead.wander() / against,
         lead.likeness(), lead.agreement(), lead.unevenness(),
     )  # fmt: skip
 

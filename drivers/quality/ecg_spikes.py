@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from drivers.quality.ecg_runs import Runs
+from drivers.quality.ecg_raw import RawLead
 from drivers.quality.marks import Marks
 from drivers.types import FloatArray, IntArray
 
@@ -23,15 +23,15 @@ def reach_of(rate_hz: float) -> int:
     return reach if reach >= 2 else 0
 
 
-def spikes(runs: Runs) -> Marks:
+def spikes(raw: RawLead) -> Marks:
     """Tips of the spikes."""
-    lead, reach = runs.lead, reach_of(runs.rate_hz)
+    lead, reach = raw.values, reach_of(raw.rate_hz)
     rows, count = lead.shape
     none = Marks(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), rows)
     if not reach or count < 4 * reach:
         return none
-    usual = runs.ranges[:, runs.ranges.shape[1] // 2]
-    steep = np.flatnonzero(runs.step > np.where(usual > 0, _STEEP * usual, np.inf)[:, None])
+    usual = raw.ranges[:, raw.ranges.shape[1] // 2]
+    steep = np.flatnonzero(raw.step > np.where(usual > 0, _STEEP * usual, np.inf)[:, None])
     if not len(steep):
         return none
     near = np.unique((steep[:, None] + np.arange(-reach, reach)).ravel())
@@ -43,7 +43,7 @@ def spikes(runs: Runs) -> Marks:
     height = np.where(before * after > 0, np.minimum(np.abs(before), np.abs(after)), 0.0)
     high = height > _HIGH * usual[row]
     row, place, height = row[high], place[high], height[high]
-    around = round(_AROUND_S * runs.rate_hz)
+    around = round(_AROUND_S * raw.rate_hz)
     beside = lead[row[:, None], np.clip(place[:, None] + np.arange(-around, around + 1), 0, count - 1)]
     alone = height > _ALONE * np.ptp(beside, axis=1)
     return _tallest(Marks(row[alone], place[alone], rows), height[alone], 2 * reach)

@@ -9,7 +9,7 @@ import numpy as np
 from drivers.quality.cosines import Cosines
 from drivers.quality.rows import Mask, middle
 from drivers.quality.runs import Runs
-from drivers.quality.windows import Table, Windows, millivolt, ramp
+from drivers.quality.windows import Table, Windows, at_rail, millivolt, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 4.0, 2.0
@@ -113,14 +113,9 @@ def _parts(measured: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
 
 def _stuck(windows: Windows, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Shares of each row that do not change for a tenth of a second, and that lie at a rail or on a flat top, (r,)."""
-    spec, lsb = windows.spec, windows.spec.lsb or 0.0
     runs = Runs.of(windows.unchanged(rows))
     still = runs.longer(max(_STUCK_SAMPLES, round(_STUCK_S * windows.rate_hz)) - 1).share()
-    railed = np.zeros(len(rows))
-    if spec.low is not None:
-        railed += (rows <= spec.low + 0.5 * lsb).mean(axis=-1)
-    if spec.high is not None:
-        railed += (rows >= spec.high - 0.5 * lsb).mean(axis=-1)
+    railed = windows.mean(at_rail(rows, windows.spec))
     if len(runs.longer(_FLAT_TOP - 1)):
         railed = np.maximum(railed, np.repeat(windows.mean(windows.clipped()), windows.values.shape[2]))
     return still, railed

@@ -20,7 +20,7 @@ from drivers.quality.ppg import Pulses
 from drivers.quality.pulse_band import BAND_RATE_HZ, PulseBand
 from drivers.quality.rows import Mask, middle, stretches, unchanged
 from drivers.quality.runs import Runs
-from drivers.quality.windows import Windows, ramp
+from drivers.quality.windows import Windows, at_rail, ramp
 from drivers.types import FloatArray, IntArray, StreamSpec
 
 _LOWEST, _HIGHEST_HZ = 0.7, 5.0
@@ -175,11 +175,6 @@ def _obstacles(
     windows: Windows, light: FloatArray, perfusion: FloatArray, correlation: FloatArray, percent: FloatArray
 ) -> list[tuple[str, Mask]]:
     """Reasons against a number, the plainest first, each (w,)."""
-    spec, near = windows.spec, 0.5 * (windows.spec.lsb or 0.0)
-    railed = np.zeros(light.shape, dtype=bool)
-    for rail, sign in ((spec.low, -1.0), (spec.high, 1.0)):
-        if rail is not None:
-            railed |= sign * (light - rail) >= -near
     rests = (
         Runs.of(unchanged(light).reshape(-1, light.shape[2]))
         .longer(round(0.5 * windows.rate_hz))
@@ -189,7 +184,7 @@ def _obstacles(
     with np.errstate(invalid="ignore"):
         return [
             ("dark", light.min(axis=(0, 2)) <= 0),
-            ("saturated", railed.mean(axis=2).max(axis=0) > _WORST_SHARE),
+            ("saturated", at_rail(light, windows.spec).mean(axis=2).max(axis=0) > _WORST_SHARE),
             ("flat", rests.max(axis=0) > 0.5),
             ("no pulse", ~(perfusion >= _LEAST_PERFUSION_PERCENT) | ~(correlation > 0.3)),
             ("range", ~((percent >= _RANGE_PERCENT[0]) & (percent <= _RANGE_PERCENT[1]))),

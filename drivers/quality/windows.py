@@ -68,12 +68,7 @@ class Windows:
 
     def railed(self) -> Mask:
         """Which samples sit at a declared rail on any channel, (w, n)."""
-        spec, near = self.spec, 0.5 * (self.spec.lsb or 0.0)
-        hit = np.zeros(self.values.shape[:2], dtype=bool)
-        for rail, sign in ((spec.low, -1.0), (spec.high, 1.0)):
-            if rail is not None:
-                hit |= (sign * (self.values - rail) >= -near - 1e-9 * abs(rail)).any(axis=2)
-        return hit
+        return np.asarray(np.any(at_rail(self.values, self.spec), axis=2))
 
     def clipped(
         self, reach_s: float = 0.6, at_least_s: float = 0.012, at_most_s: float = 0.4, bottoms: bool = True
@@ -95,6 +90,20 @@ class Windows:
                 extreme = (part == highest) | ((part == lowest) & bottoms)
                 hit[rows] |= level.mask()[rows] & extreme & (highest > lowest)
         return hit
+
+
+def at_rail(values: FloatArray, spec: StreamSpec) -> Mask:
+    """Which values are at a declared rail or beyond, same shape; half a step of the converter short of it counts."""
+    hit, near = np.zeros(values.shape, dtype=bool), 0.5 * (spec.lsb or 0.0)
+    if spec.high is not None:
+        edge = spec.high - near - 1e-9 * abs(spec.high)
+        if not values.max(initial=-np.inf) < edge:  # one number to compare for most; NaN is no smaller
+            hit |= values >= edge
+    if spec.low is not None:
+        edge = spec.low + near + 1e-9 * abs(spec.low)
+        if not values.min(initial=np.inf) > edge:
+            hit |= values <= edge
+    return hit
 
 
 def long_runs(level: Mask, at_least: int) -> Mask:

@@ -8,9 +8,10 @@ from scipy import signal
 
 from drivers.quality.ecg_beats import agreement, likeness, peaks, strongest, unevenness
 from drivers.quality.ecg_lead import Lead
-from drivers.quality.ecg_runs import Runs, railed
+from drivers.quality.ecg_raw import RawLead
 from drivers.quality.ecg_spikes import reach_of, spikes, unlocked, without
 from drivers.quality.marks import Marks
+from drivers.quality.windows import at_rail
 from drivers.types import StreamSpec
 
 SPEC = StreamSpec("ecg", "ecg", ("II",), "mV", 500.0)
@@ -21,11 +22,11 @@ def marks(*rows) -> Marks:
     return Marks(row, np.array([place for places in rows for place in places], dtype=np.int64), len(rows))
 
 
-def runs(*rows, rate_hz=500.0, spec=SPEC) -> Runs:
-    return Runs.of(np.array(rows, dtype=float), rate_hz, spec)
+def raw(*rows, rate_hz=500.0, spec=SPEC) -> RawLead:
+    return RawLead.of(np.array(rows, dtype=float), rate_hz, spec)
 
 
-# --- runs -------------------------------------------------------------------------------------
+# --- raw lead -------------------------------------------------------------------------------------
 
 
 def test_flat_is_the_share_in_runs_of_half_a_second_and_no_run_goes_over_rows():
@@ -35,22 +36,22 @@ def test_flat_is_the_share_in_runs_of_half_a_second_and_no_run_goes_over_rows():
     first[4000:4200] = 0.2  # 0.4 s
     second[4900:] = third[:300] = 0.1  # half a second only over the rows' border
     second[2000:2250] = -0.4
-    assert runs(first, second, third).flat() == pytest.approx([0.2, 0.05, 300 / 5000])
+    assert raw(first, second, third).flat() == pytest.approx([0.2, 0.05, 300 / 5000])
 
 
 def test_a_difference_below_a_quarter_of_the_declared_step_is_none():
     values = 1e-4 * np.random.default_rng(0).random(5000)
-    assert runs(values).flat() == [0]
-    assert runs(values, spec=StreamSpec("ecg", "ecg", ("II",), "mV", 500.0, lsb=0.001)).flat() == [1]
+    assert raw(values).flat() == [0]
+    assert raw(values, spec=StreamSpec("ecg", "ecg", ("II",), "mV", 500.0, lsb=0.001)).flat() == [1]
 
 
 def test_held_packets_are_told_from_the_rest_of_a_quiet_lead():
     wave = np.cumsum(np.random.default_rng(0).normal(size=5000))
     held = np.repeat(wave[::50], 50)
-    assert runs(held).held()[0] > 0.9
+    assert raw(held).held()[0] > 0.9
     quiet = np.round(3 * np.sin(np.arange(5000) / 400))  # rests long, and moves a step at a time
-    assert runs(quiet).flat()[0] == runs(quiet).held()[0] > 0
-    assert runs(wave).held() == [0]
+    assert raw(quiet).flat()[0] == raw(quiet).held()[0] > 0
+    assert raw(wave).held() == [0]
 
 
 def test_a_plateau_is_cut_off_where_the_signal_comes_and_goes_steeply():
@@ -60,26 +61,26 @@ def test_a_plateau_is_cut_off_where_the_signal_comes_and_goes_steeply():
     cut = np.minimum(fine, 0.6)
     below = np.maximum(-fine, -0.6)
     share = np.mean(cut == 0.6)
-    assert runs(fine, cut, below).plateaus() == pytest.approx([0, share, share])
+    assert raw(fine, cut, below).plateaus() == pytest.approx([0, share, share])
     rounded = np.round(40 * np.sin(2 * np.pi * t) ** 3)  # smooth tops of a coarse converter rest as well
-    assert runs(rounded).plateaus() == [0]
+    assert raw(rounded).plateaus() == [0]
 
 
 def test_coarseness_is_the_step_of_what_mostly_rests_in_its_range():
     stairs = np.repeat(np.tile([0.0, 0.5, 1.0, 1.5, 2.0], 20), 50)
     stuck = np.random.default_rng(0).normal(size=5000)
     stuck[1000:] = stuck[1000]
-    assert runs(stairs, np.random.default_rng(0).normal(size=5000)).coarseness() == pytest.approx([0.25, 0])
-    assert runs(stuck).coarseness()[0] < 0.01
-    assert runs(np.zeros(5000)).coarseness() == [0]
+    assert raw(stairs, np.random.default_rng(0).normal(size=5000)).coarseness() == pytest.approx([0.25, 0])
+    assert raw(stuck).coarseness()[0] < 0.01
+    assert raw(np.zeros(5000)).coarseness() == [0]
 
 
 def test_rails_are_counted_on_either_side():
     spec = StreamSpec("ecg", "ecg", ("II",), "mV", 500.0, lsb=0.01, low=-1.0, high=1.0)
     values = np.zeros((2, 100))
     values[0, :10], values[0, 50:55], values[1, 3] = 1.0, -1.0, 0.99
-    assert railed(values, spec) == pytest.approx([0.15, 0.0])
-    assert railed(values, SPEC).tolist() == [0.0, 0.0]
+    assert at_rail(values, spec).mean(axis=1) == pytest.approx([0.15, 0.0])
+    assert not at_rail(values, SPEC).any()
 
 
 # --- beats ------------------------------------------------------------------------------------
@@ -183,7 +184,7 @@ def test_a_spike_is_found_and_taken_out_and_the_beats_stay():
     hit = clean.copy()
     places = [333, 1404, 1405, 2600, 4999 - 40]
     hit[places] += [3.0, -2.0, -2.0, 4.0, 2.5]
-    found = spikes(Runs.of(np.stack([clean, hit]), 500.0, SPEC))
+    found = spikes(RawLead.of(np.stack([clean, hit]), 500.0, SPEC))
     assert (found.row == 1).all()
     assert found.place == pytest.approx([333, 1404, 2600, 4959], abs=1)
     mended = without(np.stack([clean, hit]), found, reach_of(500.0))

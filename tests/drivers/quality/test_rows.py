@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,7 +34,7 @@ def test_means_tell_the_rate_that_they_come_at():
 
 @given(numbers, st.sampled_from([0.0, 1.0]))
 def test_a_sample_is_unchanged_if_it_is_near_enough_to_the_one_before(row, within):
-    expected = [False, *(abs(after - before) <= within for before, after in zip(row, row[1:], strict=False))]
+    expected = [False, *(abs(after - before) <= within for before, after in pairwise(row))]
     assert unchanged(np.array([row], dtype=float), within)[0].tolist() == expected
 
 

@@ -10,6 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
+from drivers.quality.rows import stretches
+from drivers.quality.runs import Runs
 from drivers.types import FloatArray, IntArray, StreamSpec
 
 _FLAT_S = 0.5
@@ -24,21 +26,22 @@ _USUAL, _RESTS = 0.4, 0.4
 
 
 @dataclass(frozen=True)
-class Runs:
-    """Stretches of equal samples of leads (w, n), each at least one sample long, in the order of the samples."""
+class RawLead:
+    """One lead as it came, by the steps from sample to sample; ``Lead`` is the same lead filtered."""
 
-    lead: FloatArray
+    values: FloatArray
+    """(w, n) in the stream's unit."""
     rate_hz: float
     step: FloatArray
     """(w, n) size of the step into each sample; 0 at a row's first."""
     begin: IntArray
-    """(r,) first sample of each run, in the flattened leads; every row begins a new one."""
+    """(r,) first sample of every run of equal ones, even of one alone, in the flattened rows; each row begins one."""
     length: IntArray
     """(r,) samples."""
 
     @classmethod
-    def of(cls, lead: FloatArray, rate_hz: float, spec: StreamSpec) -> Runs:
-        """Runs of one channel (w, n)."""
+    def of(cls, lead: FloatArray, rate_hz: float, spec: StreamSpec) -> RawLead:
+        """Of one channel (w, n)."""
         step = np.empty_like(lead)
         step[:, 0] = 0.0
         after = step[:, 1:]
@@ -54,7 +57,7 @@ class Runs:
     @cached_property
     def _first(self) -> IntArray:
         """Where each row's runs begin, (w,)."""
-        return np.asarray(np.searchsorted(self.begin, np.arange(len(self.lead)) * self.lead.shape[1]))
+        return np.asarray(np.searchsorted(self.begin, np.arange(len(self.values)) * self.values.shape[1]))
 
     @cached_property
     def quantum(self) -> FloatArray:
@@ -65,64 +68,56 @@ class Runs:
         return np.where(np.isfinite(least), least, 0.0)
 
     @cached_property
-    def _long(self) -> tuple[IntArray, IntArray, IntArray, FloatArray, FloatArray]:
-        """Row, first sample, length, and steps into and out of the runs of 12 ms and more, in quanta."""
+    def _long(self) -> tuple[Runs, FloatArray, FloatArray]:
+        """Runs of 12 ms and more, (r,), and the steps into and out of them, in quanta, (r,) each."""
         kept = np.flatnonzero(self.length >= max(3, round(_PLATEAU_S[0] * self.rate_hz)))
-        begin, length, count = self.begin[kept], self.length[kept], self.lead.shape[1]
+        begin, length, (rows, count) = self.begin[kept], self.length[kept], self.values.shape
         row, place = np.divmod(begin, count)
+        runs = Runs(row, place, length, (rows, count))
         if not len(kept):
-            return row, begin, length, np.zeros(0), np.zeros(0)
-        lead, end = self.lead.ravel(), begin + length
+            return runs, np.zeros(0), np.zeros(0)
+        lead, end = self.values.ravel(), begin + length
         here = lead[begin]
         quantum = np.maximum(self.quantum[row], 1e-300)
         # signed: positive where the run lies above what is beside it; nothing lies beyond a row's ends
         into = np.where(place > 0, here - lead[begin - 1], 0.0) / quantum
         out = np.where(place + length < count, here - lead[np.minimum(end, lead.size - 1)], 0.0) / quantum
-        return row, begin, length, into, out
-
-    def _share(self, row: IntArray, length: IntArray) -> FloatArray:
-        if not len(row):
-            return np.zeros(len(self.lead))
-        return np.asarray(np.bincount(row, weights=length, minlength=len(self.lead)) / self.lead.shape[1])
+        return runs, into, out
 
     def flat(self) -> FloatArray:
         """Share of each row in runs of half a second and more, (w,)."""
-        row, _, length, _, _ = self._long
-        kept = length >= round(_FLAT_S * self.rate_hz)
-        return self._share(row[kept], length[kept])
+        return self._long[0].longer(round(_FLAT_S * self.rate_hz)).share()
 
     def held(self) -> FloatArray:
         """Share of each row in runs of 80 ms and more that end with a jump, (w,): lost packets, bridged by the device.
 
         A quiet lead of a coarse converter rests as long, but goes on by a single step.
         """
-        row, _, length, _, out = self._long
-        kept = (np.abs(out) > _QUANTA) | (length >= round(_FLAT_S * self.rate_hz))
-        kept &= length >= max(3, round(_HELD_S * self.rate_hz))
-        return self._share(row[kept], length[kept])
+        runs, _, out = self._long
+        kept = (np.abs(out) > _QUANTA) | (runs.length >= round(_FLAT_S * self.rate_hz))
+        return runs.where(kept & (runs.length >= max(3, round(_HELD_S * self.rate_hz)))).share()
 
     def plateaus(self) -> FloatArray:
         """Share of each row on tops or bottoms that are cut off flat, (w,): entered and left by more than a step."""
-        row, begin, length, into, out = self._long
+        runs, into, out = self._long
         kept = (np.minimum(np.abs(into), np.abs(out)) > _QUANTA) & (into * out > 0)
-        kept &= length <= round(_PLATEAU_S[2] * self.rate_hz)
+        kept &= runs.length <= round(_PLATEAU_S[2] * self.rate_hz)
         if not kept.any():
-            return np.zeros(len(self.lead))
-        row, begin, length, into = row[kept], begin[kept], length[kept], into[kept]
-        count, reach = self.lead.shape[1], round(_NEAR_S * self.rate_hz)
-        place = (begin % count)[:, None] + np.arange(-reach, reach + 1)
-        near = self.lead[row[:, None], np.clip(place, 0, count - 1)]
-        here = self.lead.ravel()[begin]
+            return np.zeros(len(self.values))
+        runs, into = runs.where(kept), into[kept]
+        count, reach = self.values.shape[1], round(_NEAR_S * self.rate_hz)
+        place = runs.begin[:, None] + np.arange(-reach, reach + 1)
+        near = self.values[runs.row[:, None], np.clip(place, 0, count - 1)]
+        here = self.values[runs.row, runs.begin]
         most = np.where(into > 0, here >= near.max(axis=1), here <= near.min(axis=1))
-        row, length, here = row[most], length[most], here[most]
-        alike = ((row[:, None] == row) & (here[:, None] == here)).sum(axis=1)
-        cut = (length <= round(_PLATEAU_S[1] * self.rate_hz)) | (alike >= _COMPANY)
-        return self._share(row[cut], length[cut])
+        runs, here = runs.where(most), here[most]
+        alike = ((runs.row[:, None] == runs.row) & (here[:, None] == here)).sum(axis=1)
+        return runs.where((runs.length <= round(_PLATEAU_S[1] * self.rate_hz)) | (alike >= _COMPANY)).share()
 
     @cached_property
     def ranges(self) -> FloatArray:
         """Peak-to-peak of each row's seconds, ascending, (w, k)."""
-        parts = seconds(self.lead, self.rate_hz)
+        parts = stretches(self.values, max(2, round(self.rate_hz)))
         return np.asarray(np.sort(parts.max(axis=-1) - parts.min(axis=-1), axis=1))
 
     def coarseness(self) -> FloatArray:
@@ -130,7 +125,7 @@ class Runs:
         moves = np.concatenate([self._first[1:], [len(self.begin)]]) - self._first - 1
         count = self.ranges.shape[1]
         lively = self.ranges[:, count - 1 - count // 5]
-        rests = (moves < _RESTS * self.lead.shape[1]) & (lively > 0)
+        rests = (moves < _RESTS * self.values.shape[1]) & (lively > 0)
         return np.where(rests, self.quantum / np.where(rests, lively, 1.0), 0.0)
 
     def jump(self) -> FloatArray:
@@ -138,26 +133,9 @@ class Runs:
 
         Five of ten seconds may hold a jump, and four no beat, before what is usual is mistaken.
         """
-        steepest = np.sort(seconds(self.step, self.rate_hz).max(axis=-1), axis=1)
+        steepest = np.sort(stretches(self.step, max(2, round(self.rate_hz))).max(axis=-1), axis=1)
         count = steepest.shape[1]
         if count < 3:
             return np.ones(len(steepest))
         usual = steepest[:, int(_USUAL * count)]
         return np.asarray(steepest[:, -2] / np.where(usual > 0, usual, np.inf))
-
-
-def railed(lead: FloatArray, spec: StreamSpec) -> FloatArray:
-    """Share of each row (w, n) at a declared rail, (w,)."""
-    near, share = 0.5 * (spec.lsb or 0.0), np.zeros(len(lead))
-    for rail, sign in ((spec.high, 1.0), (spec.low, -1.0)):
-        if rail is not None:
-            edge = rail - sign * (near + 1e-9 * abs(rail))
-            if (sign * (lead.max() if sign > 0 else lead.min())) >= sign * edge:
-                share += (sign * lead >= sign * edge).sum(axis=-1) / lead.shape[1]
-    return share
-
-
-def seconds(values: FloatArray, rate_hz: float) -> FloatArray:
-    """(w, n) cut into whole seconds from the end backwards, (w, k, step)."""
-    count, step = values.shape[-1], max(2, round(rate_hz))
-    return values[:, count % step :].reshape(len(values), -1, step) if count >= step else values[:, None, :]
