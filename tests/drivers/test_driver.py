@@ -219,7 +219,7 @@ def test_the_quality_of_a_good_signal_is_a_float_above_a_half_with_a_score_for_e
         assert quality == min(quality.streams.values())
         assert {"ecg", "eeg"} <= set(quality.streams)
         assert all(0 <= part <= 1 for parts in quality.parts.values() for part in parts.values())
-        assert all(not flags for flags in quality.flags.values())
+        assert all(flags <= {"blink"} for flags in quality.flags.values())  # people blink, and an EEG says so
 
 
 def test_a_lead_that_is_off_makes_the_quality_low_and_says_which_stream_and_why() -> None:

@@ -39,7 +39,7 @@ def test_a_healthy_sensor_passes_everything(name: str) -> None:
         ("polar-verity", {"fault": "clock_drift", "ppm": 3000}, "sync"),
         ("polar-verity", {"fault": "low_perfusion", "perfusion_percent": 0.05}, "quality"),
         ("pulse-oximeter", {"fault": "unplug", "at_s": 12, "for_s": 6}, "delivery"),
-        ("health-thermometer", {"fault": "flatline", "stream": "temperature", "start_s": 6, "stop_s": 24}, "quality"),
+        ("health-thermometer", {"fault": "bias", "stream": "temperature", "gain": 1, "offset": -13}, "quality"),
     ],
 )
 def test_a_fault_is_noticed_by_its_check(name: str, fault: dict, check: str) -> None:
