@@ -12,13 +12,14 @@ from functools import lru_cache
 import numpy as np
 from scipy import ndimage, signal
 
+from drivers.quality import window_beats
 from drivers.quality.beat_levels import PPG, slope_kernel
 from drivers.quality.beat_stream import BeatStream
+from drivers.quality.marks import Marks
+from drivers.quality.window_beats import STRETCH_S
 from drivers.types import FloatArray, IntArray
 
 _REFRACTORY_S = 0.26
-_STRETCH_S = 1.5
-"""Holds at least one beat down to 40 beats a minute."""
 _MEMORY = 9
 """Stretches in the running median."""
 _THRESHOLD = 0.38
@@ -107,8 +108,11 @@ def pulses(rise: FloatArray, rate_hz: float) -> IntArray:
 
 
 def peaks(level: FloatArray, rate_hz: float, apart_s: float, threshold: float) -> IntArray:
-    """Local maxima of ``level`` (n,) that reach ``threshold`` of the running median of recent maxima."""
-    stretch = max(1, round(_STRETCH_S * rate_hz))
+    """Local maxima of ``level`` (n,) that reach ``threshold`` of the running median of recent maxima.
+
+    A window's own search (``drivers.quality.window_beats``) has no recent maxima: one median is all it can know.
+    """
+    stretch = max(1, round(STRETCH_S * rate_hz))
     count = max(1, len(level) // stretch)
     tops = (
         level[: count * stretch].reshape(count, -1).max(axis=1) if len(level) >= stretch else level.max(keepdims=True)
@@ -125,9 +129,7 @@ def strongest(level: FloatArray, places: IntArray, reach: int) -> IntArray:
     """Largest ``level`` within ``reach`` samples of each place."""
     if not len(places):
         return places
-    around = np.clip(places[:, None] + np.arange(-reach, reach + 1), 0, len(level) - 1)
-    best = np.argmax(level[around], axis=1)
-    return np.asarray(around[np.arange(len(places)), best], dtype=np.int64)
+    return window_beats.strongest(level[None, :], Marks(np.zeros_like(places), places, 1), reach).place
 
 
 def bandpass(values: FloatArray, rate_hz: float, low_hz: float, high_hz: float) -> FloatArray:

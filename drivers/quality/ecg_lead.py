@@ -11,9 +11,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 from scipy import ndimage
 
-from drivers.quality.ecg_beats import agreement, likeness, peaks, strongest, unevenness
 from drivers.quality.marks import Marks
 from drivers.quality.rows import middle, stretches
+from drivers.quality.window_beats import agreement, mutual_likeness, peaks, strongest, unevenness
 from drivers.quality.windows import LINE_HZ
 from drivers.types import FloatArray
 
@@ -97,7 +97,7 @@ class Lead:
 
     def likeness(self) -> FloatArray:
         """How alike the beats look, (w,), see there."""
-        return likeness(self.clean, self.beats, self.samples(_BEFORE_S), self.samples(_AFTER_S))
+        return mutual_likeness(self.clean, self.beats, self.samples(_BEFORE_S), self.samples(_AFTER_S))
 
     def unevenness(self) -> FloatArray:
         """Longest interval between beats over the shortest, (w,), see there."""

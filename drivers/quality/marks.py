@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from drivers.quality.rows import Mask
 from drivers.types import FloatArray, IntArray
 
 
@@ -27,11 +28,7 @@ class Marks:
         """Events of each window, (rows,)."""
         return np.bincount(self.row, minlength=self.rows)
 
-    def firsts(self) -> IntArray:
-        """Where each window's events begin, and the end of the last, (rows + 1,)."""
-        return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(self.counts())])
-
-    def where(self, keep: np.typing.NDArray[np.bool_]) -> Marks:
+    def where(self, keep: Mask) -> Marks:
         """Those that the mask (k,) keeps."""
         return Marks(self.row[keep], self.place[keep], self.rows)
 
@@ -42,17 +39,14 @@ class Marks:
 
     def sums(self, values: FloatArray) -> FloatArray:
         """Sum over each window's events of (k,) or (k, m), (rows,) or (rows, m); 0 where there is none."""
-        firsts, counts = self.firsts(), self.counts()
-        table = np.zeros((self.rows, max(1, int(counts.max(initial=0))), *values.shape[1:]))
-        table[self.row, np.arange(len(self)) - firsts[self.row]] = values
         # One after the other, whatever else is in the table: a sum's last bit depends on its order.
-        return np.asarray(np.cumsum(table, axis=1)[:, -1])
+        return np.asarray(np.cumsum(by_row(self.row, values, self.rows, 0.0), axis=1)[:, -1])
 
 
-def by_row(rows: IntArray, values: FloatArray, count: int) -> FloatArray:
-    """Values (m,) of windows (m,), ascending, as one line per window: (count, most), filled up with NaN."""
+def by_row(rows: IntArray, values: FloatArray, count: int, fill: float) -> FloatArray:
+    """Values (m, ...) of windows (m,), ascending, as one line per window, filled up: (count, most, ...), most >= 1."""
     number = np.bincount(rows, minlength=count)
-    first = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(number)])
-    table = np.full((count, max(1, int(number.max(initial=0)))), np.nan)
+    first = np.cumsum(number) - number
+    table = np.full((count, max(1, int(number.max(initial=0))), *values.shape[1:]), fill)
     table[rows, np.arange(len(rows)) - first[rows]] = values
     return table

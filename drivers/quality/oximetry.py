@@ -20,6 +20,7 @@ from drivers.quality.ppg import Pulses
 from drivers.quality.pulse_band import BAND_RATE_HZ, PulseBand
 from drivers.quality.rows import Mask, middle, stretches, unchanged
 from drivers.quality.runs import Runs
+from drivers.quality.window_beats import STRETCH_S
 from drivers.quality.windows import Windows, at_rail, ramp
 from drivers.types import FloatArray, IntArray, StreamSpec
 
@@ -28,8 +29,6 @@ _LOWEST, _HIGHEST_HZ = 0.7, 5.0
 _USUAL_RATE = 72.0
 """Per minute, where no rate can be had."""
 _NOISE_HZ = (8.0, 25.0)
-_STRETCH_S = 1.5
-"""Holds at least one pulse down to 40 a minute; the spread between stretches tells how sure the ratio is."""
 _LEAST_PERFUSION_PERCENT = 0.03
 _WORST_SHARE = 0.1
 """Of a window at a rail, or at rest."""
@@ -165,7 +164,7 @@ def _slope(red: FloatArray, infrared: FloatArray, weight: FloatArray) -> tuple[F
 
 def _error(waves: FloatArray, weight: FloatArray, calibration: Calibration, ratio: FloatArray) -> FloatArray:
     """Standard error of the saturation, (w,), from the slopes of the window's stretches."""
-    parts = stretches(waves, round(_STRETCH_S * BAND_RATE_HZ))
+    parts = stretches(waves, round(STRETCH_S * BAND_RATE_HZ))
     slopes = _slope(parts[0], parts[1], np.repeat(weight[:, None], parts.shape[2], axis=1))[0]
     apart = np.abs(calibration.percent(slopes) - calibration.percent(ratio)[:, None])
     return np.asarray(1.4826 * middle(np.where(np.isnan(apart), 100.0, apart)) / np.sqrt(parts.shape[2]))

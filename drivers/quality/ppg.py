@@ -18,15 +18,13 @@ from drivers.quality.marks import Marks, by_row
 from drivers.quality.pulse_band import BAND_RATE_HZ, PulseBand
 from drivers.quality.rows import Mask, middle, stretches
 from drivers.quality.runs import Runs
-from drivers.quality.window_beats import likeness, peaks
+from drivers.quality.window_beats import STRETCH_S, peaks, template_likeness
 from drivers.quality.windows import Table, Windows, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 10.0, 4.0
 _BEFORE_S, _AFTER_S = 0.3, 0.5
 """A pulse's shape, around its steepest rise."""
-_STRETCH_S = 1.5
-"""Holds at least one pulse down to 40 a minute."""
 _DOUBTFUL = (0.2, 0.65)
 """Of the usual rise: too steep to be nothing, not steep enough to be a pulse."""
 _APART_S, _PULSE = 0.26, 0.4
@@ -111,13 +109,13 @@ class Pulses:
         # More blood is less light: the rise is the steep side.
         side = np.where((rise * rise * rise).sum(axis=-1) < 0, -1.0, 1.0)[:, None]
         wave, rise = side * wave, side * rise
-        marks = peaks(np.maximum(rise, 0), BAND_RATE_HZ, _APART_S, _PULSE)
+        marks = peaks(np.maximum(rise, 0), BAND_RATE_HZ, _APART_S, _PULSE, ends=True)
         swing = np.maximum(middle(np.ptp(_stretches(beat), axis=-1)), 1e-12)
         usual, unevenness, rate = _intervals(marks)
         return cls(
             swing,
             band.rms(_NOISE_HZ, np.inf) / swing,
-            likeness(wave, marks, round(_BEFORE_S * BAND_RATE_HZ), round(_AFTER_S * BAND_RATE_HZ)),
+            template_likeness(wave, marks, round(_BEFORE_S * BAND_RATE_HZ), round(_AFTER_S * BAND_RATE_HZ)),
             *_periodicity(beat, usual),
             unevenness,
             _doubtful(rise) / np.maximum(marks.counts(), 1),
@@ -142,13 +140,13 @@ class Pulses:
 
 def _stretches(values: FloatArray) -> FloatArray:
     """(r, m) at the band's rate cut into stretches that hold a pulse each, (r, k, step)."""
-    return stretches(values, round(_STRETCH_S * BAND_RATE_HZ))
+    return stretches(values, round(STRETCH_S * BAND_RATE_HZ))
 
 
 def _intervals(marks: Marks) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Usual interval in samples of the band, 0 where there is none; the intervals' coefficient of variation; rate."""
     row, length = marks.intervals()
-    table = np.sort(by_row(row, length.astype(np.float64), marks.rows), axis=1)  # NaN sorts last
+    table = np.sort(by_row(row, length.astype(np.float64), marks.rows, np.nan), axis=1)  # NaN sorts last
     there = np.isfinite(table)
     count, table = there.sum(axis=1), np.where(there, table, 0.0)  # whole numbers: their sums are exact in any order
     usual = table[np.arange(marks.rows), count // 2 % table.shape[1]]
