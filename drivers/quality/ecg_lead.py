@@ -11,6 +11,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from scipy import ndimage
 
+from drivers.quality.mains import tone_rms
 from drivers.quality.marks import Marks
 from drivers.quality.rows import middle, stretches
 from drivers.quality.window_beats import agreement, mutual_likeness, peaks, strongest, unevenness
@@ -116,7 +117,7 @@ class Lead:
         parts = stretches(self.values, max(2, self.samples(1.0)))
         for hz in (mains_hz,) if mains_hz else LINE_HZ:
             if hz < 0.485 * self.rate_hz:
-                found = _tone(parts, hz / self.rate_hz)
+                found = tone_rms(parts, hz / self.rate_hz)
                 rest = found * (1 - float(np.exp(-2 * (np.pi * _FINE_S * hz) ** 2)))
                 raised = found / _kept(hz / (self.rate_hz * self.thinned), self.thinned)
                 left = np.where(raised > best, rest, left)
@@ -129,23 +130,6 @@ class Lead:
         parts = stretches(rest, max(2, self.samples(_NOISE_S)))
         usual = middle((parts * parts).sum(axis=-1)) / parts.shape[-1]
         return np.asarray(np.sqrt(np.maximum(usual - line * line, 0.0)))
-
-
-def _tone(parts: FloatArray, cycles: float) -> FloatArray:
-    """Rms of a tone of so many cycles a sample, the median over the parts (w, k, step), (w,)."""
-    cosine, sine = _waves(parts.shape[-1], cycles)
-    a, b = np.einsum("wkm,m->wk", parts, cosine), np.einsum("wkm,m->wk", parts, sine)
-    return np.sqrt(middle(a * a + b * b))
-
-
-@lru_cache(maxsize=64)
-def _waves(count: int, cycles: float) -> tuple[FloatArray, FloatArray]:
-    """A tapered cosine and sine; the taper keeps what is 2 Hz away out, and no constant comes through."""
-    taper = np.hanning(count + 2)[1:-1]
-    taper *= np.sqrt(2) / taper.sum()
-    turn = 2 * np.pi * cycles * np.arange(count)
-    cosine, sine = taper * np.cos(turn), taper * np.sin(turn)
-    return cosine - taper * cosine.sum() / taper.sum(), sine - taper * sine.sum() / taper.sum()
 
 
 def _kept(cycles: float, every: int) -> float:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from drivers.quality.mains import line_rms
 from drivers.quality.rows import Mask
 from drivers.quality.runs import Runs
-from drivers.quality.windows import Table, Windows, line_rms, ramp
+from drivers.quality.windows import Table, Windows, ramp
 from drivers.types import FloatArray
 
 WINDOW_S, SHORTEST_S = 10.0, 2.0

@@ -163,25 +163,4 @@ def siemens(spec: StreamSpec) -> float | None:
 
 
 LINE_HZ = (50.0, 60.0)
-
-
-def line_rms(windows: Windows, channel: FloatArray) -> FloatArray:
-    """Rms at the mains' frequency of (w, n), (w,); what is around it is taken off.
-
-    50 or 60 Hz, as the profile says; where it does not, whichever is stronger.
-    """
-    best = np.zeros(len(channel))
-    time = np.arange(channel.shape[-1]) / windows.rate_hz
-    for hz in (windows.spec.mains_hz,) if windows.spec.mains_hz else LINE_HZ:
-        if hz < 0.48 * windows.rate_hz:
-            parts = [_tone(windows, channel * wave(2 * np.pi * hz * time)) for wave in (np.cos, np.sin)]
-            best = np.maximum(best, middle(np.sqrt(2 * (parts[0] ** 2 + parts[1] ** 2))))
-    return best
-
-
-def _tone(windows: Windows, turning: FloatArray) -> FloatArray:
-    """What stands still in ``turning`` (w, n) over each second, (w, k)."""
-    seconds = windows.seconds(turning)
-    whole = seconds.shape[-1] == max(2, round(windows.rate_hz))
-    taper = np.hanning(seconds.shape[-1]) if whole else np.ones(seconds.shape[-1])
-    return np.asarray((seconds * taper).sum(axis=-1) / taper.sum())
+"""Of the mains all over the world."""

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from drivers.quality import FLAGS, StreamScorer, score, score_windows, scores, shortest_s, window_s
-from drivers.quality.windows import Windows, line_rms, long_runs, ramp
+from drivers.quality.mains import line_rms
+from drivers.quality.windows import Windows, long_runs, ramp
 from drivers.types import KINDS, Samples, StreamSpec
 
 SECOND_NS = 1_000_000_000
