@@ -89,7 +89,7 @@ def _judge(m: _Measures, windows: Windows) -> Table:
     scale = millivolt(windows.spec)
     large = ramp(m.swing * scale, *_SMALL_MV) if scale is not None else np.where(m.swing > 0, 1.0, 0.0)
     found = np.stack([getattr(m, name) for name in _LIMITS])
-    left = dict(zip(_LIMITS, np.minimum(np.maximum((found - _BAD) / (_GOOD - _BAD), 0.0), 1.0), strict=True))
+    left = dict(zip(_LIMITS, ramp(found, _BAD, _GOOD), strict=True))
     parts = {
         "usable": usable,
         "flat": np.minimum(np.minimum(left["flat"], left["held"]), large),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from drivers.quality.rows import Mask, means, middle, stretches
+from drivers.quality.rows import Mask, means, stretches, white_noise
 from drivers.quality.stillness import Rest, stuck
 from drivers.quality.windows import Table, Windows, ramp, siemens
 from drivers.types import FloatArray
@@ -55,14 +55,9 @@ def _channel(windows: Windows, raw: FloatArray, railed: Mask) -> Table:
         "coarse": ramp(np.full(len(raw), step_us), 0.3, 0.05),
     }
     on = parts["range"] >= 0.5
-    flags = {
-        "off_body": ~on,
-        "flat": parts["flat"] < 0.5,
-        "saturated": parts["saturated"] < 0.5,
-        "noise": (parts["noise"] < 0.5) & on,
-        "motion": (np.minimum(parts["slope"], parts["jump"]) < 0.5) & on,
-        "coarse": parts["coarse"] < 0.5,
-    }
+    flags = {name: parts[name] < 0.5 for name in ("flat", "saturated", "coarse")}
+    flags |= {"off_body": ~on, "noise": (parts["noise"] < 0.5) & on}
+    flags["motion"] = (np.minimum(parts["slope"], parts["jump"]) < 0.5) & on
     return Table(parts, flags)
 
 
@@ -75,16 +70,6 @@ def _broken(bad: Mask, rate_hz: float) -> FloatArray:
         near = ndimage.maximum_filter1d(bad[rows].astype(np.int8), reach, axis=1, mode="constant")
         share[rows] += _NEARBY * (np.mean(near, axis=1) - share[rows])
     return np.asarray(share)
-
-
-def white_noise(quarters: FloatArray) -> FloatArray:
-    """Standard deviation of white noise in (w, k), (w,), from the second difference: free of level and slope.
-
-    Its median is 0.6745 * sqrt(6) = 1.652 of them, whatever a response's onset adds to a few.
-    """
-    if quarters.shape[1] < 4:
-        return np.zeros(len(quarters))
-    return middle(np.abs(np.diff(quarters, n=2, axis=1))) / 1.652
 
 
 def _spiky(value: FloatArray, quarters: FloatArray, far: FloatArray) -> FloatArray:

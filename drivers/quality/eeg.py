@@ -105,8 +105,7 @@ def _electrodes(windows: Windows, rows: FloatArray, spectrum: Cosines) -> tuple[
 def _parts(measured: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     """0..1 each, (r,). Noise counts where it is both a large share and large, or so loud that nothing helps."""
     bad, good = np.array([LIMITS[name] for name in measured]).T[..., None]
-    value = (np.array(list(measured.values())) - bad) / (good - bad)
-    ramps = dict(zip(measured, np.minimum(np.maximum(value, 0.0), 1.0), strict=True))
+    ramps = dict(zip(measured, ramp(np.array(list(measured.values())), bad, good), strict=True))
     noise = np.minimum(np.maximum(ramps.pop("share"), ramps.pop("rms")), ramps.pop("loud"))
     return {"flat": np.minimum(ramps.pop("still"), ramps.pop("weak")), "noise": noise, **ramps}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, signal
 
+from drivers.quality.rows import Mask
 from drivers.types import FloatArray
 
 SHORTEST_S, LONGEST_S = 0.19, 3.0
@@ -36,7 +37,7 @@ class Intervals:
     """(k,) time of the beat that ends each."""
     seconds: FloatArray
     """(k,)"""
-    kept: np.typing.NDArray[np.bool_]
+    kept: Mask
     """(k,) False: a beat was missed or seen twice, or no heart is like that."""
 
     def successive(self) -> FloatArray:

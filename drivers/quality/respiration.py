@@ -9,9 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy import ndimage
 
-from drivers.quality.rows import stretches
+from drivers.quality.rows import extremes, stretches
 from drivers.quality.runs import Runs
 from drivers.quality.windows import Table, Windows, ramp
 from drivers.types import FloatArray, IntArray
@@ -46,14 +45,9 @@ def _channel(windows: Windows, raw: FloatArray, railed: FloatArray) -> Table:
     wave = _moving_mean(_moving_mean(_mean(blocks), width), width)
     rest = blocks[:, width - 1 : width - 1 + wave.shape[1]] - wave[:, :, None]
     fast = np.sqrt(_mean(_mean(rest * rest)))
-    slow_width = min(round(_SLOW_S * hz), wave.shape[1] // 2 + 1)
-    slow = _moving_mean(wave, slow_width)
-    begin = slow_width // 2
-    breath = wave[:, begin : begin + slow.shape[1]] - slow
     swing = _spread(wave)
     alike = _repeats(wave, hz)
     doubt = 1.6 - np.minimum(alike, 1.0)
-    slow_share = _spread(slow) / _spread(breath)
     far = np.max(np.abs(rest), axis=2) > _FAR * swing[:, None]
     hit = windows.mean(np.any(stretches(far, max(1, round(hz))), axis=2))
     steps = np.ptp(wave, axis=1) / (lsb or _LEAST)
@@ -62,7 +56,7 @@ def _channel(windows: Windows, raw: FloatArray, railed: FloatArray) -> Table:
         "flat": ramp(runs.longer(still).share(), 0.45, 0.15),
         "saturated": np.minimum(ramp(railed, 0.12, 0.03), ramp(flat, 0.22, 0.04)),
         "noise": np.minimum(ramp(fast / swing * doubt, 1.2, 0.4), ramp(hit, 0.5, 0.1)),
-        "baseline": ramp(slow_share, 5.0, 2.0),
+        "baseline": ramp(_wander(wave, hz), 5.0, 2.0),
         "coarse": ramp(steps, 3.0, 10.0),
     }
     flags = {name: parts[name] < 0.5 for name in ("flat", "saturated", "baseline")}
@@ -77,6 +71,14 @@ def _moving_mean(values: FloatArray, width: int) -> FloatArray:
     total = np.zeros((len(values), values.shape[1] + 1))
     np.cumsum(values - values[:, :1], axis=1, out=total[:, 1:])
     return np.asarray((total[:, width:] - total[:, :-width]) / width + values[:, :1])
+
+
+def _wander(wave: FloatArray, hz: float) -> FloatArray:
+    """Spread of what is slower than breathing in (w, n), over that of the breaths, (w,)."""
+    width = min(round(_SLOW_S * hz), wave.shape[1] // 2 + 1)
+    slow = _moving_mean(wave, width)
+    begin = width // 2
+    return _spread(slow) / _spread(wave[:, begin : begin + slow.shape[1]] - slow)
 
 
 def _repeats(wave: FloatArray, hz: float) -> FloatArray:
@@ -128,10 +130,6 @@ def _flat_ends(channel: FloatArray, runs: Runs, reach: int) -> FloatArray:
         return share
     rows = np.unique(runs.row)
     on = runs.with_first().mask()[rows]
-    part = channel[rows]
-    highest = ndimage.maximum_filter1d(part, 2 * reach + 1, axis=1, mode="nearest")
-    lowest = ndimage.minimum_filter1d(part, 2 * reach + 1, axis=1, mode="nearest")
-    on &= highest > lowest
-    tops, bottoms = (np.mean(on & (part == extreme), axis=1) for extreme in (highest, lowest))
+    tops, bottoms = (np.mean(on & extreme, axis=1) for extreme in extremes(channel[rows], reach))
     share[rows] = np.minimum(tops, bottoms)
     return share

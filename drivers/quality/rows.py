@@ -6,6 +6,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from drivers.types import FloatArray
 
@@ -41,3 +42,21 @@ def unchanged(values: FloatArray, within: float = 0.0) -> Mask:
     else:
         np.equal(after, before, out=found)
     return same
+
+
+def extremes(values: FloatArray, reach: int) -> tuple[Mask, Mask]:
+    """Which of (w, n) are the highest and which the lowest within ``reach`` samples, (w, n) each; none at rest."""
+    highest = ndimage.maximum_filter1d(values, 2 * reach + 1, axis=-1, mode="nearest")
+    lowest = ndimage.minimum_filter1d(values, 2 * reach + 1, axis=-1, mode="nearest")
+    moves = highest > lowest
+    return (values == highest) & moves, (values == lowest) & moves
+
+
+def white_noise(values: FloatArray) -> FloatArray:
+    """Standard deviation of white noise in (w, k), (w,), from the second difference: free of level and slope.
+
+    Its median is 0.6745 * sqrt(6) = 1.652 of them, whatever a few steep changes add. 0 of fewer than four values.
+    """
+    if values.shape[1] < 4:
+        return np.zeros(len(values))
+    return middle(np.abs(np.diff(values, n=2, axis=1))) / 1.652

@@ -23,6 +23,7 @@ from drivers.quality import (
     temperature,
 )
 from drivers.quality.delivery import delivery, delivery_factor
+from drivers.quality.rows import Mask
 from drivers.quality.windows import Table, Windows
 from drivers.types import FloatArray, IntArray, Quality, Samples, StreamSpec
 
@@ -58,7 +59,7 @@ class Scores:
 
     score: FloatArray
     """0..1, NaN where unknown."""
-    flags: Mapping[str, np.typing.NDArray[np.bool_]]
+    flags: Mapping[str, Mask]
     parts: Mapping[str, FloatArray]
     """0..1 each, ``delivery`` among them; NaN where unknown."""
 
@@ -136,7 +137,7 @@ def scores(
 @dataclass
 class _Result:
     score: FloatArray
-    flags: dict[str, np.typing.NDArray[np.bool_]]
+    flags: dict[str, Mask]
     parts: dict[str, FloatArray]
 
     def take(self, at: IntArray, table: Table, numbers: FloatArray) -> None:
@@ -148,9 +149,7 @@ class _Result:
             self.flags.setdefault(name, np.zeros(len(self.score), dtype=bool))[at] = flag
 
 
-def _delivered(
-    times_ns: IntArray, begins: IntArray, ends: IntArray, spec: StreamSpec
-) -> tuple[FloatArray, np.typing.NDArray[np.bool_]]:
+def _delivered(times_ns: IntArray, begins: IntArray, ends: IntArray, spec: StreamSpec) -> tuple[FloatArray, Mask]:
     """Delivery factor and whether it costs anything, (w,)."""
     if spec.rate_hz is None or not len(times_ns):
         return np.ones(len(ends)), np.zeros(len(ends), dtype=bool)
@@ -160,7 +159,7 @@ def _delivered(
 
 def _assess(
     values: FloatArray, times_ns: IntArray, spec: StreamSpec, first: IntArray, last: IntArray,
-    usable: np.typing.NDArray[np.bool_], length_ns: int,
+    usable: Mask, length_ns: int,
 ) -> _Result:  # fmt: skip
     """The signal's parts in the usable windows, NaN and no flag in the others."""
     result = _Result(np.full(len(first), np.nan), {}, {})
@@ -191,7 +190,7 @@ def _judge(rows: FloatArray, spec: StreamSpec) -> tuple[Table, FloatArray]:
     return table, np.asarray(1 - np.minimum(share / _NO_NUMBERS_BAD, 1.0))
 
 
-def _bridged(row: FloatArray, whole: np.typing.NDArray[np.bool_]) -> FloatArray:
+def _bridged(row: FloatArray, whole: Mask) -> FloatArray:
     """(n, channels) with straight lines where a value is no number; zeros where there is none at all."""
     if not whole.any():
         return np.zeros_like(row)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from drivers.quality.eda import white_noise
-from drivers.quality.rows import Mask, means
+from drivers.quality.rows import Mask, means, white_noise
 from drivers.quality.stillness import Rest, stuck
 from drivers.quality.windows import Table, Windows, ramp
 from drivers.types import FloatArray
@@ -39,11 +38,5 @@ def _channel(windows: Windows, celsius: FloatArray, railed: Mask) -> Table:
         "flat": ramp(stuck(windows, celsius, _REST, railed), 0.5, 0.1),
         "saturated": ramp(windows.mean(railed), 0.3, 0.02),
     }
-    flags = {
-        "off_body": parts["range"] < 0.5,
-        "motion": parts["rate"] < 0.5,
-        "noise": parts["noise"] < 0.5,
-        "flat": parts["flat"] < 0.5,
-        "saturated": parts["saturated"] < 0.5,
-    }
-    return Table(parts, flags)
+    flags = {name: parts[name] < 0.5 for name in ("flat", "saturated", "noise")}
+    return Table(parts, {**flags, "off_body": parts["range"] < 0.5, "motion": parts["rate"] < 0.5})

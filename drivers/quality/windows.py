@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from scipy import ndimage
 
-from drivers.quality.rows import Mask, middle, stretches, unchanged
+from drivers.quality.rows import Mask, extremes, middle, stretches, unchanged
 from drivers.quality.runs import Runs
 from drivers.types import FloatArray, StreamSpec
 
@@ -77,18 +76,14 @@ class Windows:
 
         A run beyond ``at_most_s`` is a flat line, whatever its level. ``bottoms`` False: flat tops only.
         """
-        size = 2 * max(1, round(reach_s * self.rate_hz)) + 1
-        hit = np.zeros(self.values.shape[:2], dtype=bool)
+        reach, hit = max(1, round(reach_s * self.rate_hz)), np.zeros(self.values.shape[:2], dtype=bool)
         for channel in self.channels():
             level = Runs.of(unchanged(channel)).with_first()
             level = level.longer(max(3, round(at_least_s * self.rate_hz)), round(at_most_s * self.rate_hz) - 1)
             if len(level):
                 rows = np.unique(level.row)
-                part = channel[rows]
-                highest = ndimage.maximum_filter1d(part, size, axis=-1, mode="nearest")
-                lowest = ndimage.minimum_filter1d(part, size, axis=-1, mode="nearest")
-                extreme = (part == highest) | ((part == lowest) & bottoms)
-                hit[rows] |= level.mask()[rows] & extreme & (highest > lowest)
+                highest, lowest = extremes(channel[rows], reach)
+                hit[rows] |= level.mask()[rows] & ((highest | lowest) if bottoms else highest)
         return hit
 
 
@@ -114,8 +109,8 @@ def long_runs(level: Mask, at_least: int) -> Mask:
     return Runs.of(level).with_first().longer(at_least).mask()
 
 
-def ramp(value: FloatArray, bad: float, good: float) -> FloatArray:
-    """0 at ``bad``, 1 at ``good``, straight between and held outside; either may be the larger."""
+def ramp(value: FloatArray, bad: float | FloatArray, good: float | FloatArray) -> FloatArray:
+    """0 at ``bad``, 1 at ``good``, straight between and held outside; either may be the larger. Shapes broadcast."""
     return np.minimum(np.maximum((value - bad) / (good - bad), 0.0), 1.0)  # np.clip takes three times as long on few
 
 
