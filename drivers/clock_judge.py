@@ -35,6 +35,8 @@ _MAD = 1.4826
 _KEPT_PPM, _BEFORE_DOF, _AGREE = 0.05, 30.0, 3.0
 """A crystal moves by about so much from one stretch to the next. Degrees of freedom of the drift before a step, and so
 many standard errors from it this stretch's own is another one."""
+_MOST_EXPONENT = 700.0
+"""e to the power of more is no float: how far the delays scatter is then as good as unknown."""
 _FEWEST = 5
 """Chunks from which on a drift is stated."""
 
@@ -346,7 +348,10 @@ def _jitter(rest: FloatArray, weight: FloatArray) -> tuple[float, float, float]:
         together = min(together, 0.9)
         power *= (1 + together) / (1 - together)
     error = np.sqrt(power * len(rest) / dof) / float(heavy.sum()) * (outer - inner) / 0.2
-    factor = float(np.exp(special.stdtrit(dof, 0.975) * error / max(away, 1e-9)))
+    exponent = float(special.stdtrit(dof, 0.975) * error / max(away, 1e-9))
+    if exponent > _MOST_EXPONENT:
+        return 0.0, _MAD * away, np.inf
+    factor = float(np.exp(exponent))
     return _MAD * away / factor, _MAD * away, _MAD * away * factor
 
 

@@ -357,3 +357,18 @@ def test_jitter_behind_polls_is_about_the_polls_whatever_packets_wait():
         spare = 0.3 * (fit.jitter_high_ns - fit.jitter_low_ns)
         assert fit.jitter_low_ns - spare <= 1.4826 * 0.0399e6 <= fit.jitter_high_ns + spare
         assert fit.jitter_high_ns < 0.08e6
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("count", "share", "late_ms"), [(300, 0.4, 5), (600, 0.45, 50), (1200, 0.45, 50)])
+def test_a_link_that_is_exact_but_for_long_stalls_is_fitted_without_a_number_that_overflows(count, share, late_ms):
+    """Where half of the delays are one number, the scatter of the rest is as good as unknown."""
+    device = np.arange(count, dtype=np.int64) * 10_000_000
+    wait = np.zeros(count)
+    third, held = count // 3, int(count // 3 * share)
+    for part in range(3):
+        wait[part * third : part * third + held] = (part + 1) * late_ms * 1e6 * np.linspace(1, 0, held)
+    arrival = np.maximum.accumulate(device + wait.astype(np.int64)) + 7_000_000_000
+    fits = fit_clock(device, arrival, np.zeros(count, dtype=np.int64))
+    assert sum(fit.n for fit in fits) == count
+    assert not any(np.isnan(fit.jitter_ns) for fit in fits)
