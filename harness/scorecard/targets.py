@@ -87,7 +87,9 @@ def _on(fault: type[Fault], rig: Rig, role: str, levels: str) -> list[Target]:
     elif levels == "ends":
         values = (values[0], values[-1])
     unit = next((str(each.metadata.get("unit", "")) for each in fields(fault) if each.name == key), "")
-    places = [spec.name for spec in streams if spec.kind in fault.KINDS] if issubclass(fault, SampleFault) else [""]
+    places = [""]
+    if issubclass(fault, SampleFault):
+        places = [spec.name for spec in streams if spec.kind in fault.KINDS | fault.NAMED]
     made = [Target(fault.NAME, role, place, key, values, unit) for place in places]
     return [target for target in made if _fits(target, streams)]
 

@@ -169,6 +169,8 @@ class SampleFault(Fault):
     stream: str = key("", "stream to damage; empty: every stream it can apply to")
     KINDS: ClassVar[frozenset[str]]
     """Stream kinds that are damaged unless ``stream`` names one: those whose quality score can tell."""
+    NAMED: ClassVar[frozenset[str]] = frozenset()
+    """Further kinds that are damaged only where ``stream`` names one, and that a scorecard tries."""
 
     def check_fits(self, sensor: str, streams: Sequence[StreamSpec]) -> None:
         """SettingError unless a stream with a sampling rate is meant."""

@@ -26,6 +26,7 @@ class FAULT(SampleFault):
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"hr_accuracy"})
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"rr_accuracy", "spo2_accuracy", "respiration_accuracy"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"heart_rate", "spo2"})
+    NAMED: ClassVar[frozenset[str]] = frozenset({"rr"})
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("gain", (1.001, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5))
 
     gain: float = key(1.2, "what each value is multiplied by", "", above=0, high=1000)

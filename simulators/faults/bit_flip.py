@@ -18,7 +18,9 @@ class FAULT(ByteFault):
 
     NAME: ClassVar[str] = "bit_flip"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"lead_off", "noise_floor", "quality"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({
+        "hr_accuracy", "lead_off", "noise_floor", "quality", "rr_accuracy",
+    })  # fmt: skip
     LINKS: ClassVar[frozenset[str]] = frozenset({"serial"})
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("per_million", (0.1, 1, 10, 100, 1000))
 

@@ -19,6 +19,7 @@ class FAULT(FrameFault):
     NAME: ClassVar[str] = "reorder"
     LINKS: ClassVar[frozenset[str]] = frozenset({"serial"})
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"rr_accuracy"})
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("probability_percent", (0.01, 0.1, 1, 5, 10, 50))
 
     probability_percent: float = key(

@@ -16,7 +16,9 @@ class FAULT(FrameFault):
 
     NAME: ClassVar[str] = "truncate"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"delivery"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"lead_off", "noise_floor", "quality"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({
+        "hr_accuracy", "lead_off", "noise_floor", "quality", "rr_accuracy",
+    })  # fmt: skip
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("probability_percent", (0.01, 0.1, 1, 5, 10, 50))
 
     probability_percent: float = key(10.0, "of a frame to be cut", "%", above=0, high=100)
