@@ -45,6 +45,15 @@ class Intervals:
     """The stamps are the beats themselves, so that no interval is longer or shorter than the time between two."""
 
 
+def ends_of(found: Intervals) -> FloatArray:
+    """Moments (n,) that intervals ended at, about: those that are reported together ended one after the other."""
+    if found.timed or not len(found.length_s):
+        return found.stamp_s
+    total_s = np.cumsum(found.length_s)
+    last = np.searchsorted(found.stamp_s, found.stamp_s, side="right") - 1
+    return np.asarray(found.stamp_s - (total_s[last] - total_s))
+
+
 def between_beats(beats_s: FloatArray) -> Intervals:
     """Of beats (n + 1,) in time order."""
     length_s = np.diff(beats_s)

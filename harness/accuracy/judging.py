@@ -96,6 +96,8 @@ class Case:
     """Share of the run that is of low quality."""
     clear: bool = True
     """What is left is good beyond doubt."""
+    sparse: bool = False
+    """So much is missing between its intervals that which of them is which would be a guess."""
     channel: str = ""
     details: str = ""
     """How the two were brought together."""
@@ -145,6 +147,9 @@ class Case:
             return Outcome.INCONCLUSIVE, "; what is left of so poor a signal may be distorted, so nothing fails by it"
         if beyond and not self.clear and not self.options.counted:
             why = "; the signal is noisy or lacks samples that nothing counts: nothing fails by what is found in it"
+            return Outcome.INCONCLUSIVE, why
+        if beyond and self.sparse and not self.options.counted:
+            why = "; too much is missing between its intervals to be sure which is which: nothing fails by it"
             return Outcome.INCONCLUSIVE, why
         if beyond and self.reference is not None and self.reference.outranked:
             return Outcome.INCONCLUSIVE, "; the two differ, and the reference is the less reliable of them"
@@ -210,7 +215,15 @@ def open_case(
     """The case of one stream, and verdicts if it cannot be judged: no reference, or too little good signal."""
     known = None if isinstance(reference, str) else reference
     case = Case(
-        measure, shown.stream.key, options, known, coverage, shown.seconds, shown.low_percent, shown.clear, channel
+        measure,
+        shown.stream.key,
+        options,
+        known,
+        coverage,
+        shown.seconds,
+        shown.low_percent,
+        shown.clear,
+        channel=channel,
     )
     if isinstance(reference, str):
         return case, case.nothing(reference)

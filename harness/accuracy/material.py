@@ -35,8 +35,10 @@ _HOLE_S, _NEAR_S = 0.05, 0.06
 _PERIODS = 1.6
 _STALE_PERIODS, _STALE_S = 1.5, 1.5
 _MS = {"ms": 1e-3, "s": 1.0}
-_HELD_S, _COARSE, _CHANCE = 0.05, 0.5, 1e-4
+_HELD_S, _COARSE, _CHANCE = 0.07, 0.5, 1e-4
 """A value that stands for so long was held, unless rounding makes half of the samples equal; and as often by chance."""
+_MOVED = 1.5
+"""Behind a held value the signal is elsewhere, by more than this many of its smallest steps; behind a calm one not."""
 _TENTH = 10
 _EDGE_S = 0.3
 """A beat whose wave is cut off by the end of the record is not placed well."""
@@ -143,6 +145,11 @@ class Shown:
         return 100.0 * float(self._low.mean()) if len(self._low) else 100.0
 
     @property
+    def poor_s(self) -> float:
+        """Seconds of low or unknown quality."""
+        return float(self._low.sum())
+
+    @property
     def stale_s(self) -> float:
         """A value that is older is not there any more."""
         return max(_STALE_S, _STALE_PERIODS / (self.spec.rate_hz or 1.0))
@@ -188,14 +195,21 @@ class Shown:
 
     @cached_property
     def _held(self) -> tuple[IntArray, IntArray]:
-        """(first, last) sample of runs in which a waveform repeats a value for longer than its rounding makes it."""
-        same = (np.diff(self.content.values, axis=0) == 0).all(axis=1)
+        """(first, last) sample of runs in which a waveform repeats a value for longer than its rounding makes it.
+
+        Between two beats a coarse wave rests longer than chance alone would have it; it then goes on by its smallest
+        step, where a signal that was held goes on from wherever it is meanwhile.
+        """
+        steps = np.abs(np.diff(self.content.values, axis=0))
+        same = (steps == 0).all(axis=1)
         edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
         begin, end = edges[::2], edges[1::2]
         usual = float(same.mean()) if len(same) else 0.0
         at_all = _HELD_S * float(self.spec.rate_hz or 1.0)
         enough = max(at_all, np.log(_CHANCE) / np.log(usual)) if 0 < usual < _COARSE else at_all
-        long = (end - begin >= max(enough, 3)) & (usual < _COARSE)
+        smallest = np.where(steps > 0, steps, np.inf).min(axis=0, initial=np.inf)
+        moved = np.append(steps > _MOVED * smallest, np.ones((1, steps.shape[1]), dtype=bool), axis=0).any(axis=1)
+        long = (end - begin >= max(enough, 3)) & (usual < _COARSE) & moved[end]
         return begin[long], end[long]
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 
 from drivers.types import FloatArray
 from harness.accuracy.agreement import Z95, Figure, limits_of_agreement, mean_error, share
-from harness.accuracy.intervals import Intervals, Matched, match, reported
+from harness.accuracy.intervals import Intervals, Matched, ends_of, match, reported
 from harness.accuracy.judging import Case, Measure, Options, judge_streams, open_case
 from harness.accuracy.material import Material, Shown, material_of
 from harness.accuracy.rates import Mask
@@ -22,6 +22,9 @@ from harness.verdict import Verdict
 NAME = "rr_accuracy"
 _KINDS = ("ecg", "rr", "ppg")
 """As far as they are to be trusted, the best first."""
+
+_TOLD = 0.6
+"""At least so much of the good time must lie within intervals: a sequence is found again, single ones are not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,7 @@ def _stream(material: Material, limits: LIMITS, shown: Shown, reference: Referen
     if found is None or not (found.alike & good).any():
         return case.nothing("its intervals and the reference's beats have nothing in common")
     found = replace(found, error_s=_by_the_right_clock(shown, intervals, found.error_s))
+    case = replace(case, sparse=float(intervals.length_s[good].sum()) < _TOLD * (material.seconds - shown.poor_s))
     missing = _missing(material, beats_s, int(good.sum())) if limits.counted else 0
     return _verdicts(case, found, good, allowed, missing)
 
@@ -107,7 +111,8 @@ def _by_the_right_clock(shown: Shown, intervals: Intervals, error_s: FloatArray)
 
 def _coverage(material: Material, intervals: Intervals, good: Mask) -> Figure:
     """Percent of the run's seconds in which an interval that is good ended, or that one covers."""
-    starts_s, stops_s = (intervals.stamp_s - intervals.length_s)[good], intervals.stamp_s[good]
+    ends_s = ends_of(intervals)
+    starts_s, stops_s = (ends_s - intervals.length_s)[good], ends_s[good]
     seconds = np.arange(0.0, max(np.floor(material.seconds), 1.0))
     reached = np.searchsorted(stops_s, seconds)
     nearest = starts_s[np.minimum(reached, len(starts_s) - 1)] if len(starts_s) else np.full(len(seconds), np.inf)

@@ -58,6 +58,8 @@ def test_a_clean_run_of_a_shipped_rig_is_right(name):
     verdicts = verdicts_of(name, 300, 40.0)
     assert not ill(verdicts)
     assert any(v.outcome is Outcome.PASS for v in verdicts)
+    covered = {(v.check, v.subject): v.value for v in verdicts if v.measure == "coverage"}
+    assert all(percent > 70 for percent in covered.values()), covered  # a clean signal is nearly all good
 
 
 @pytest.mark.heavy

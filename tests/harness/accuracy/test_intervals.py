@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harness.accuracy.intervals import beats_of, between_beats, match, reported
+from harness.accuracy.intervals import beats_of, between_beats, ends_of, match, reported
 
 
 def heart(n=80, seed=1):
@@ -106,3 +106,14 @@ def test_where_a_strap_was_silent_its_beats_are_not_joined():
 def test_too_few_beats_are_no_reference():
     assert match(between_beats(heart(5)), np.array([1.0, 2.0]), np.array([False, True]), 10.0) is None
     assert match(between_beats(np.array([1.0])), heart(), known(heart()), 10.0) is None
+
+
+def test_intervals_that_are_reported_together_ended_one_after_the_other():
+    """What they cover does not depend on how many of them one report holds."""
+    each_s = np.array([0.9, 0.8, 0.7, 1.0, 0.9, 0.8])
+    ended_s = np.cumsum(each_s)
+    reports = reported(each_s, np.repeat(ended_s[[2, 5]], 3))
+    assert ends_of(reports) == pytest.approx(ended_s)
+    beats = between_beats(np.append(0.0, ended_s))
+    assert ends_of(beats) == pytest.approx(ended_s)
+    assert len(ends_of(reported(np.empty(0), np.empty(0)))) == 0

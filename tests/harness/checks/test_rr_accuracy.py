@@ -136,6 +136,8 @@ def test_a_strap_that_splits_intervals_counts_extra_beats():
     ("finger", (("fault", "low_perfusion"), ("perfusion_percent", 0.1))), ("finger", (("fault", "motion"),)),
     ("chest", (("fault", "baseline_wander"),)), ("chest", (("fault", "electrode_pop"),)),
     ("chest", (("fault", "quantisation"),)), ("chest", (("fault", "emg"),)),
+    ("chest", (("fault", "hold"), ("fraction", 0.02))), ("chest", (("fault", "hold"), ("fraction", 0.1))),
+    ("finger", (("fault", "hold"), ("fraction", 0.05))), ("strap", (("fault", "dropout"), ("mean_lost_percent", 80))),
 ])  # fmt: skip
 def test_a_bad_link_a_bad_clock_or_a_poor_signal_is_no_wrong_interval(role, fault):
     assert not failed(check(beaten(7, role, fault), LIMITS()))
@@ -191,3 +193,10 @@ def test_intervals_that_did_not_come_count_if_they_are_to():
 def test_limits_that_cannot_be_are_refused_by_name(given):
     with pytest.raises(ValueError, match="rr_accuracy"):
         make_limits(load_check("rr_accuracy"), given)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_nothing_fails_by_the_few_reports_that_are_left_of_a_straps(seed):
+    """Which beat an interval ends at is found from its neighbours, and most of them are gone."""
+    lost = (("fault", "dropout"), ("mean_lost_percent", 80))
+    assert not failed(check(beaten(seed, "strap", lost), LIMITS()))
