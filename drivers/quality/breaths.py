@@ -16,9 +16,9 @@ from functools import partial
 
 import numpy as np
 
-from drivers.quality.slow_grid import SlowGrid
-from drivers.quality.swings import Swings, Turn, Turns, crossing
-from drivers.quality.usual import Usual
+from drivers.quality.decimation import Decimator
+from drivers.quality.running_statistic import RunningStatistic
+from drivers.quality.turning_points import Turn, Turns, Zigzag, crossing
 from drivers.types import FloatArray
 
 LONGEST_S = 15.0
@@ -87,15 +87,15 @@ class BreathStream:
     """
 
     def __init__(self, rate_hz: float) -> None:
-        self._grid = SlowGrid(rate_hz, _GRID_HZ, _SMOOTH_S)
+        self._grid = Decimator(rate_hz, _GRID_HZ, _SMOOTH_S)
         second = max(2, round(self._grid.hz))
-        self._usual = Usual(partial(_usual_swing, second), second, _BACK_S, _AHEAD_S, _SWING_S + _AHEAD_S)
+        self._usual = RunningStatistic(partial(_usual_swing, second), second, _BACK_S, _AHEAD_S, _SWING_S + _AHEAD_S)
         self._wave = np.empty(0)
         self._first = 0
         """Place on the grid of the first value kept."""
         self._turns = Turns(second)
         self._waiting: deque[Turn] = deque()
-        self._swings = Swings(round(_LONGEST_TOP_S * self._grid.hz))
+        self._zigzag = Zigzag(round(_LONGEST_TOP_S * self._grid.hz))
 
     def feed(self, values: FloatArray) -> Breaths:
         """Breaths that consecutive samples (n,) complete."""
@@ -114,7 +114,7 @@ class BreathStream:
         found = []
         while self._waiting and (last or self._waiting[0].last < self._usual.known):
             turn = self._waiting.popleft()
-            breath = self._swings.take(turn, _SHARE * self._usual.at(turn.last))
+            breath = self._zigzag.take(turn, _SHARE * self._usual.at(turn.last))
             if breath is not None and breath[0].last:  # a rise from place 0 may have begun before it
                 found.append(self._told(*breath))
         self._forget()

@@ -1,6 +1,8 @@
-"""A window as a sum of cosines (DCT-II): bands by their coefficients, and the mains taken off however they wander.
+"""A window of EEG or acceleration as a sum of cosines (DCT-II), its mains taken off however they wander.
 
-The cosines continue a window beyond its ends by its mirror image, so that a filter meets no jump there.
+The cosines continue a window beyond its ends by its mirror image, so that a filter meets no jump there, and their
+squares are power: what noise is measured with. A wave's shape near the ends is kept better by sines
+(``drivers.quality.pulse_band``), which put no extreme there; pulses need that, and scores were set with each.
 """
 
 from __future__ import annotations

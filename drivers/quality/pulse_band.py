@@ -2,7 +2,8 @@
 
 A window is freed of the straight line through its ends and taken apart into sines that vanish there (DST-II), which is
 the odd continuation that zero-phase filters use at edges, at a tenth of their price. Bands come back at one sampling
-rate whatever the stream's is, so that whatever follows costs and means the same from 25 to 1000 Hz.
+rate whatever the stream's is, so that whatever follows costs and means the same from 25 to 1000 Hz. Cosines
+(``drivers.quality.cosines``), which the EEG takes, would turn every pulse that a window cuts into a peak at its end.
 """
 
 from __future__ import annotations

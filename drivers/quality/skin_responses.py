@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from drivers.quality.slow_grid import SlowGrid
-from drivers.quality.swings import Swings, Turn, Turns, crossing
-from drivers.quality.usual import Usual
+from drivers.quality.decimation import Decimator
+from drivers.quality.running_statistic import RunningStatistic
+from drivers.quality.turning_points import Turn, Turns, Zigzag, crossing
 from drivers.types import FloatArray
 
 THRESHOLD_US = 0.05
@@ -78,9 +78,9 @@ class LevelStream:
     """The same level as of the whole recording, to the last bit, however it is cut; known 5 s later."""
 
     def __init__(self, rate_hz: float) -> None:
-        self._grid = SlowGrid(rate_hz, _GRID_HZ, _SMOOTH_S)
+        self._grid = Decimator(rate_hz, _GRID_HZ, _SMOOTH_S)
         self._second = max(1, round(self._grid.hz))
-        self._usual = Usual(_usual_level, self._second, _BACK_S, _AHEAD_S, _FEWEST_S + _AHEAD_S)
+        self._usual = RunningStatistic(_usual_level, self._second, _BACK_S, _AHEAD_S, _FEWEST_S + _AHEAD_S)
         self._seconds = self._count = 0
 
     def feed(self, values_us: FloatArray) -> FloatArray:
@@ -108,15 +108,17 @@ class ResponseStream:
     """
 
     def __init__(self, rate_hz: float, threshold_us: float = THRESHOLD_US) -> None:
-        self._grid = SlowGrid(rate_hz, _GRID_HZ, _SMOOTH_S)
+        self._grid = Decimator(rate_hz, _GRID_HZ, _SMOOTH_S)
         self._threshold = threshold_us
-        self._usual = Usual(_usual_drive, max(2, round(self._grid.hz)), _BACK_S, _AHEAD_S, _FEWEST_S + _AHEAD_S)
+        self._usual = RunningStatistic(
+            _usual_drive, max(2, round(self._grid.hz)), _BACK_S, _AHEAD_S, _FEWEST_S + _AHEAD_S
+        )
         self._averaged, self._smooth, self._drive = np.empty(0), np.empty(0), np.empty(0)
         self._first = 0
         """Place on the grid of the first values kept. The drive begins one place behind the signal."""
         self._turns = Turns(max(2, round(self._grid.hz)))
         self._waiting: deque[Turn] = deque()
-        self._swings = Swings(self._places(_LONGEST_RISE_S))
+        self._zigzag = Zigzag(self._places(_LONGEST_RISE_S))
         self._bump: tuple[Turn, Turn] | None = None
 
     def _places(self, seconds: float) -> int:
@@ -152,8 +154,8 @@ class ResponseStream:
         """What the drive's next turn settles: the bump before it, once the next has begun or its time is over."""
         found = self._settle(turn.last)
         noise = self._usual.at(turn.last)[1]
-        bump = self._swings.take(turn, max(0.5 * self._threshold, 4 * noise))
-        trough = self._swings.trough
+        bump = self._zigzag.take(turn, max(0.5 * self._threshold, 4 * noise))
+        trough = self._zigzag.trough
         if trough is not None and self._bump is not None:
             found += self._told(*self._bump, trough.last)
             self._bump = None

@@ -1,4 +1,4 @@
-"""Whether a slow sensor is stuck, as far as its step and the time allow to say.
+"""Whether a sensor of skin conductance or temperature is stuck, as far as its step and the time allow to say.
 
 A live but quiet sensor repeats its value too, for as long as the skin takes to move by a step. Where a smooth curve
 turns, it stays within a step for a time that grows with the step's square root; equal values beyond that are no skin.

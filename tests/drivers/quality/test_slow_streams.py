@@ -1,13 +1,13 @@
-"""What breaths and skin responses are found with: a coarse grid, turns, swings, and what is usual around a moment."""
+"""What breaths and skin responses are found with: decimation, turns, zigzags, and what is usual."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from drivers.quality.slow_grid import SlowGrid
-from drivers.quality.swings import Swings, Turn, Turns
-from drivers.quality.usual import Usual
+from drivers.quality.decimation import Decimator
+from drivers.quality.running_statistic import RunningStatistic
+from drivers.quality.turning_points import Turn, Turns, Zigzag
 
 RANDOM_WALK = np.cumsum(np.random.default_rng(0).integers(-1, 2, 3000)).astype(float)
 
@@ -18,7 +18,7 @@ def cut_in(values: np.ndarray, pieces: int, seed: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("rate_hz", [4.0, 12.0, 250.0])
 def test_a_straight_line_stays_where_it_is_on_the_coarse_grid(rate_hz):
-    grid = SlowGrid(rate_hz, 10.0, 1.0)
+    grid = Decimator(rate_hz, 10.0, 1.0)
     line = np.arange(round(30 * rate_hz)) / rate_hz
     _, smooth = grid.feed(line)
     times = grid.seconds(np.arange(len(smooth)))
@@ -30,7 +30,7 @@ def test_a_straight_line_stays_where_it_is_on_the_coarse_grid(rate_hz):
 def test_what_is_no_number_goes_on_as_before():
     values = np.full(100, 7.0)
     values[40:60] = np.nan
-    averaged, _ = SlowGrid(10.0, 10.0, 1.0).feed(values)
+    averaged, _ = Decimator(10.0, 10.0, 1.0).feed(values)
     assert (averaged == 7).all()
 
 
@@ -52,22 +52,22 @@ def test_turns_are_the_same_however_the_signal_is_cut(seed):
 
 def test_a_swing_must_rise_and_fall_by_the_height():
     values = [0, 5, 4.5, 6, 0, 0.5, 0.2, 4, 1]
-    swings = Swings(longest_top=100)
-    told = [swings.take(Turn(k, k, float(v)), 1.0) for k, v in enumerate(values)]
+    zigzag = Zigzag(longest_top=100)
+    told = [zigzag.take(Turn(k, k, float(v)), 1.0) for k, v in enumerate(values)]
     assert [(a.first, b.first) for a, b in filter(None, told)] == [(0, 3), (4, 7)]
 
 
 def test_a_top_that_is_left_too_late_is_none():
-    swings = Swings(longest_top=5)
-    told = [swings.take(Turn(k, k, v), 1.0) for k, v in ((0, 0.0), (3, 5.0), (20, 0.0))]
+    zigzag = Zigzag(longest_top=5)
+    told = [zigzag.take(Turn(k, k, v), 1.0) for k, v in ((0, 0.0), (3, 5.0), (20, 0.0))]
     assert told == [None, None, None]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_what_is_usual_is_the_same_however_the_signal_is_cut_and_is_of_its_own_seconds(seed):
-    whole = Usual(lambda near: float(np.mean(near)), 10, 20, 5, 10)
+    whole = RunningStatistic(lambda near: float(np.mean(near)), 10, 20, 5, 10)
     whole.feed(RANDOM_WALK, last=True)
-    parts = Usual(lambda near: float(np.mean(near)), 10, 20, 5, 10)
+    parts = RunningStatistic(lambda near: float(np.mean(near)), 10, 20, 5, 10)
     for piece in cut_in(RANDOM_WALK, 100, seed):
         parts.feed(piece, last=False)
     parts.feed(np.empty(0), last=True)

@@ -1,4 +1,7 @@
-"""Where a signal turns, and the rises and falls between that are high enough: the same however it is cut."""
+"""Where breathing or skin conductance turns, and the rises and falls between that are high enough.
+
+The same however the signal is cut into pieces.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,8 @@ class Turns:
         return [Turn(self._count - 1, self._count - 1, float(self._end[0]))] if len(self._end) else []
 
 
-class Swings:
-    """A zigzag with hysteresis: rises from a trough to a top, each with a fall behind it, that reach a height."""
+class Zigzag:
+    """With hysteresis: rises from a trough to a top, each with a fall behind it, that reach a height."""
 
     def __init__(self, longest_top: int) -> None:
         self._longest_top = longest_top

@@ -1,4 +1,8 @@
-"""A slow signal on a coarse even grid, smoothed: the same numbers at any sampling rate and however it is cut."""
+"""Breathing or skin conductance on a coarse even grid, smoothed: much the same at any sampling rate.
+
+The same to the last bit however the signal is cut into pieces. Scores of windows take plain means instead
+(``drivers.quality.rows``): noise is what they are about.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import numpy as np
 from drivers.types import FloatArray
 
 
-class SlowGrid:
+class Decimator:
     """Averages consecutive samples down to about ``grid_hz`` and smooths them with a Hann window of ``smooth_s``.
 
     Beyond both ends the first and the last value go on. What is no number counts as the value before it (0 at the

@@ -1,4 +1,7 @@
-"""What is usual around a moment of a slow signal: a statistic of the seconds around it, the same however it is cut."""
+"""What is usual around a moment of breathing or skin conductance: a statistic of the seconds around it.
+
+The same for every moment however the signal is cut into pieces.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from drivers.types import FloatArray
 T = TypeVar("T")
 
 
-class Usual(Generic[T]):
+class RunningStatistic(Generic[T]):
     """A statistic for every second of a signal that comes in pieces, over the seconds before and some after it.
 
     Before ``fewest_s`` have come nothing is told; the first ones then share one value.
