@@ -76,6 +76,7 @@ def pulse_feet(channel: FloatArray, rate_hz: float, rises: FloatArray, upright: 
 
 
 def _foot(smooth: FloatArray, slope: FloatArray, rise: float, rate_hz: float) -> float:
+    """Of one pulse of a smoothed wave (n,) with its slope (n,), in samples; NaN where the wave begins too late."""
     first = int(np.floor(rise - _FOOT_S * rate_hz))
     if first < 0:
         return np.nan
@@ -87,7 +88,7 @@ def _foot(smooth: FloatArray, slope: FloatArray, rise: float, rate_hz: float) ->
 
 
 def _bridged(channel: FloatArray) -> FloatArray:
-    """Missing samples replaced by straight lines."""
+    """Missing samples of (n,) replaced by straight lines; zeros if none is there."""
     there = np.isfinite(channel)
     if there.all() or not there.any():
         return np.nan_to_num(channel)
@@ -95,7 +96,7 @@ def _bridged(channel: FloatArray) -> FloatArray:
 
 
 def energy_beats(banded: FloatArray, rate_hz: float) -> IntArray:
-    """The same from the 8..20 Hz band: peaks of its energy over 0.1 s."""
+    """Sample numbers (k,) of the R peaks, from the 8..20 Hz band (n,) of a lead: peaks of its energy over 0.1 s."""
     width = max(1, round(0.1 * rate_hz))
     level = np.sqrt(np.maximum(ndimage.uniform_filter1d(banded * banded, width, mode="nearest"), 0))
     places = peaks(level, rate_hz, _REFRACTORY_S, _THRESHOLD)
@@ -103,7 +104,7 @@ def energy_beats(banded: FloatArray, rate_hz: float) -> IntArray:
 
 
 def pulses(rise: FloatArray, rate_hz: float) -> IntArray:
-    """Steepest rises of a PPG channel, from the slope (n,) of its 0.5..4 Hz band."""
+    """Sample numbers (k,) of the steepest rises of a PPG channel, from the slope (n,) of its 0.5..4 Hz band."""
     return peaks(np.maximum(rise, 0), rate_hz, 0.33, 0.4)
 
 
@@ -126,14 +127,14 @@ def peaks(level: FloatArray, rate_hz: float, apart_s: float, threshold: float) -
 
 
 def strongest(level: FloatArray, places: IntArray, reach: int) -> IntArray:
-    """Largest ``level`` within ``reach`` samples of each place."""
+    """Where ``level`` (n,) is the largest within ``reach`` samples of each place (k,), (k,)."""
     if not len(places):
         return places
     return window_beats.strongest(level[None, :], Marks(np.zeros_like(places), places, 1), reach).place
 
 
 def bandpass(values: FloatArray, rate_hz: float, low_hz: float, high_hz: float) -> FloatArray:
-    """Zero-phase second-order band along the last axis; low_hz 0 or high_hz beyond Nyquist leave that side open."""
+    """Zero-phase second-order band of (..., n); ``low_hz`` 0 or ``high_hz`` beyond Nyquist leave that side open."""
     sos = _sections(rate_hz, low_hz, high_hz)
     pad = min(values.shape[-1] - 1, round(1.5 * rate_hz / max(low_hz, 0.5)))
     return np.asarray(signal.sosfiltfilt(sos, values, padlen=max(pad, 0)))

@@ -44,7 +44,7 @@ class Cosines:
 
     @classmethod
     def of(cls, rows: FloatArray, rate_hz: float, mains_hz: float | None) -> Cosines:
-        """50 or 60 Hz come off, whichever is stronger, unless the profile says which of them it is."""
+        """Of (r, n); 50 or 60 Hz come off, the stronger in each row, unless the profile says which of them it is."""
         place = _places(rows.shape[-1])
         slope = np.add.reduce(rows * place, axis=-1, keepdims=True)
         found = fft.dct(rows - slope * place, norm="ortho", axis=-1)
@@ -66,7 +66,7 @@ class Cosines:
         return _mean_square(part, self.coefficients.shape[1])
 
     def density(self, low_hz: float, high_hz: float) -> FloatArray:
-        """The same per Hz."""
+        """The same per Hz, (r,)."""
         return self.power(low_hz, high_hz) / (high_hz - low_hz)
 
     def waves(self, *bands_hz: tuple[float, float]) -> FloatArray:

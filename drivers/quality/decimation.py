@@ -46,6 +46,7 @@ class Decimator:
         return self._smooth(np.repeat(self._tail[-1:], self._half))
 
     def _smooth(self, averaged: FloatArray) -> FloatArray:
+        """Of the next values of the grid (m,), those that are complete with them."""
         if not len(averaged):
             return averaged
         before = self._tail if len(self._tail) else np.repeat(averaged[:1], self._half)
@@ -58,6 +59,7 @@ class Decimator:
         return smooth
 
     def _finite(self, values: FloatArray) -> FloatArray:
+        """Samples (n,) with the value before in place of what is no number."""
         broken = ~np.isfinite(values)
         if broken.any():
             joined = np.concatenate([[self._last], values])

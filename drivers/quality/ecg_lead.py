@@ -40,7 +40,7 @@ class Lead:
 
     @classmethod
     def of(cls, raw: FloatArray, rate_hz: float) -> Lead:
-        """Means of as many samples as leave at least 125 Hz, counted from the window's end."""
+        """Of samples (w, n): means of as many as leave at least 125 Hz, counted from the window's end."""
         every = max(1, int(rate_hz // _WORK_HZ))
         if every == 1 or raw.shape[1] < 4 * every:
             return cls(raw, rate_hz, 1)
@@ -139,14 +139,17 @@ def _kept(cycles: float, every: int) -> float:
 
 @lru_cache(maxsize=64)
 def _bell(deviation: float) -> FloatArray:
+    """A Gaussian (2 k + 1,) of that standard deviation in samples; its sum is 1."""
     reach = int(np.ceil(3.2 * deviation))
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / deviation) ** 2)
     return np.asarray(weights / weights.sum())
 
 
 def _weighted(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """(w, n) of (w, n): each sample's surroundings, mirrored at the ends, by weights (2 k + 1,)."""
     return np.asarray(ndimage.correlate1d(values, weights, axis=-1, mode="reflect"))
 
 
 def _mean_of(values: FloatArray, size: int) -> FloatArray:
+    """(w, n) of (w, n): means over ``size`` samples around each."""
     return np.asarray(ndimage.uniform_filter1d(values, size, axis=-1, mode="reflect"))

@@ -89,7 +89,7 @@ def unlocked(lead: FloatArray, marks: Marks, beats: Marks, thinned: int, rate_hz
 
 
 def _paced(marks: IntArray, beats: IntArray, rate_hz: float) -> bool:
-    """Whether most spikes have company at the same distance before a beat."""
+    """Whether most spikes (k,) have company at the same distance before a beat (m,), both in samples of the stream."""
     if len(beats) < 2 or len(marks) < 3:
         return False
     after = np.searchsorted(beats, marks - _LOCKED_S * rate_hz)

@@ -32,6 +32,6 @@ def _still(windows: Windows, channel: FloatArray) -> FloatArray:
 
 
 def _hum(windows: Windows, channel: FloatArray) -> Mask:
-    """The mains make up most of what moves within a second."""
+    """Whether the mains make up most of what moves within a second, (w,) of (w, n)."""
     swing = windows.swing(channel)
     return np.asarray((2 * np.sqrt(2) * line_rms(windows, channel) > 0.5 * swing) & (swing > 0))

@@ -37,7 +37,7 @@ def tone_rms(parts: FloatArray, cycles: float) -> FloatArray:
 
 @lru_cache(maxsize=64)
 def _waves(count: int, cycles: float) -> tuple[FloatArray, FloatArray]:
-    """A tapered cosine and sine; the taper keeps what is 2 Hz away out, and no constant comes through."""
+    """A tapered cosine and sine, (n,) each; over a second the taper keeps out what is 2 Hz away. No constant passes."""
     taper = np.hanning(count + 2)[1:-1]
     taper *= np.sqrt(2) / taper.sum()
     turn = 2 * np.pi * cycles * np.arange(count)

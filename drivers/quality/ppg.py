@@ -144,7 +144,7 @@ def _stretches(values: FloatArray) -> FloatArray:
 
 
 def _intervals(marks: Marks) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Usual interval in samples of the band, 0 where there is none; the intervals' coefficient of variation; rate."""
+    """Usual interval in samples of the band, 0 without any; coefficient of variation of all; rate per minute; (r,) each."""
     row, length = marks.intervals()
     table = np.sort(by_row(row, length.astype(np.float64), marks.rows, np.nan), axis=1)  # NaN sorts last
     there = np.isfinite(table)
@@ -227,7 +227,7 @@ def _step(raw: FloatArray) -> FloatArray:
 
 
 def _stillness(light: Windows, rests: Runs, step: FloatArray) -> FloatArray:
-    """Part: no long flat lines, and no staircase where values are held that the device does not have."""
+    """Part (r,): no long flat lines, and no staircase where values are held that the device does not have."""
     still = ramp(_resting(light, rests, 0.5), 0.45, 0.1)
     held = ramp(_resting(light, rests, max(_PLATEAU_S, 3 / light.rate_hz)), 0.8, 0.4)
     return np.where(step < _SMOOTH, np.minimum(still, held), still)

@@ -50,7 +50,7 @@ class SkinResponses:
 
     @property
     def rise_s(self) -> FloatArray:
-        """From onset to peak."""
+        """From onset to peak, (n,)."""
         return self.peak_s - self.onset_s
 
 
@@ -84,11 +84,11 @@ class LevelStream:
         self._seconds = self._count = 0
 
     def feed(self, values_us: FloatArray) -> FloatArray:
-        """Level in the seconds that consecutive samples (n,) complete."""
+        """Level in the seconds that consecutive samples (n,) complete, (k,)."""
         return self._advance(self._grid.feed(values_us)[1], last=False)
 
     def finish(self) -> FloatArray:
-        """Level in the seconds left; nothing may be fed after it."""
+        """Level in the seconds left, (k,); nothing may be fed after it."""
         return self._advance(self._grid.finish(), last=True)
 
     def _advance(self, smooth: FloatArray, last: bool) -> FloatArray:
@@ -220,4 +220,5 @@ def _usual_drive(near: FloatArray) -> tuple[float, float]:
 
 
 def _usual_level(near: FloatArray) -> float:
+    """What responses in a stretch (m,) stand on."""
     return float(np.quantile(near, 0.1))

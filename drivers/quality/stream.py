@@ -110,7 +110,7 @@ def scores(
     values: FloatArray, times_ns: IntArray, spec: StreamSpec, ends_ns: IntArray, length_s: float | None = None,
     born_ns: int | None = None,
 ) -> Scores:  # fmt: skip
-    """The same with every part. ``born_ns``: when the stream began, if that was before the first of these samples."""
+    """The same (w,) with every part. ``born_ns``: when the stream began, if that was before the first of these."""
     length_ns = round((length_s or window_s(spec.kind)) * _SECOND_NS)
     ends = np.asarray(ends_ns, dtype=np.int64)
     if values.ndim != 2 or len(values) != len(times_ns):
@@ -161,7 +161,7 @@ def _assess(
     values: FloatArray, times_ns: IntArray, spec: StreamSpec, first: IntArray, last: IntArray,
     usable: Mask, length_ns: int,
 ) -> _Result:  # fmt: skip
-    """The signal's parts in the usable windows, NaN and no flag in the others."""
+    """The signal's parts in the usable windows (w,), NaN and no flag in the others; from ``first`` to ``last``."""
     result = _Result(np.full(len(first), np.nan), {}, {})
     if not usable.any():
         return result
@@ -199,7 +199,7 @@ def _bridged(row: FloatArray, whole: Mask) -> FloatArray:
 
 
 def _even(values: FloatArray, times_ns: IntArray, rate_hz: float | None) -> tuple[FloatArray, IntArray]:
-    """Samples on a grid without holes, and each one's place on it."""
+    """Samples (n, channels) on a grid without holes, (m, channels), and each one's place on it, (n,)."""
     count = len(times_ns)
     if rate_hz is None:
         return values, np.arange(count)

@@ -16,7 +16,9 @@ from drivers.types import FloatArray, IntArray
 STRETCH_S = 1.5
 """Holds at least one beat down to 40 beats a minute."""
 _MATCH_S = 0.15
+"""Two detectors mean the same beat so near to each other."""
 _RANK = 0.75
+"""Of a beat's correlations with the others: the share that lies below the one that is taken."""
 _LEFT_OUT = 1 / 3
 _MOST_RATIO = 6.0
 
@@ -40,7 +42,7 @@ def peaks(level: FloatArray, rate_hz: float, apart_s: float, threshold: float, e
 
 
 def _apart(marks: Marks, height: FloatArray, apart: int) -> Marks:
-    """Those that no higher one within ``apart`` samples displaces."""
+    """Those (k,) of the given ``height`` (k,) that no higher one within ``apart`` samples displaces."""
     near = (marks.place[1:] - marks.place[:-1] < apart) & (marks.row[1:] == marks.row[:-1])
     if not near.any():
         return marks

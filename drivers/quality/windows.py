@@ -38,20 +38,24 @@ class Windows:
         """Mean of each row of (w, n), (w,)."""
         return np.asarray(np.mean(values, axis=-1, dtype=np.float64))
 
-    def seconds(self, values: FloatArray, step_s: float = 1.0) -> FloatArray:
-        """(w, n) cut into stretches of ``step_s`` from the end backwards, (w, k, step); k is at least 1."""
-        return stretches(values, max(2, round(step_s * self.rate_hz)))
+    def seconds(self, values: FloatArray) -> FloatArray:
+        """(w, n) cut into seconds from the end backwards, (w, k, step); k is at least 1."""
+        return stretches(values, max(2, round(self.rate_hz)))
 
-    def swing(self, values: FloatArray, step_s: float = 1.0) -> FloatArray:
-        """Median over the seconds of each row of their peak-to-peak: the usual amplitude, (w,)."""
-        return middle(np.ptp(self.seconds(values, step_s), axis=-1))
+    def swing(self, values: FloatArray) -> FloatArray:
+        """Median over the seconds of each row (w, n) of their peak-to-peak: the usual amplitude, (w,)."""
+        return middle(np.ptp(self.seconds(values), axis=-1))
 
     def unchanged(self, values: FloatArray) -> Mask:
-        """Which of (..., n) equal the one before, within the converter's step; the first of a row never does."""
+        """Which of (..., n) equal the one before, within a quarter of the converter's step; a row's first never does.
+
+        For the share of a window that rests, some modalities count these alone and others (``rests``) the sample
+        before them too: the limits of each were set so, and one sample decides nothing.
+        """
         return unchanged(values, 0.25 * (self.spec.lsb or 0.0))
 
     def rests(self) -> Runs:
-        """Runs of samples that are equal on every channel, two or more each."""
+        """Runs of samples that are equal on every channel, two or more each, in rows that are the windows."""
         return Runs.of(np.all(self.unchanged(self.values.swapaxes(1, 2)), axis=1)).with_first()
 
     def stuck(self, at_least_s: float) -> FloatArray:
@@ -110,7 +114,7 @@ def long_runs(level: Mask, at_least: int) -> Mask:
 
 
 def ramp(value: FloatArray, bad: float | FloatArray, good: float | FloatArray) -> FloatArray:
-    """0 at ``bad``, 1 at ``good``, straight between and held outside; either may be the larger. Shapes broadcast."""
+    """0 at ``bad``, 1 at ``good``, straight between and held outside, (w,); of several limits (m, 1) with (m, w)."""
     return np.minimum(np.maximum((value - bad) / (good - bad), 0.0), 1.0)  # np.clip takes three times as long on few
 
 
@@ -144,17 +148,18 @@ class Table:
         return cls(parts, flags, own)
 
 
-VOLT_UNITS = {"V": 1e3, "mV": 1.0, "uV": 1e-3, "µV": 1e-3, "nV": 1e-6}
+_MILLIVOLT = {"V": 1e3, "mV": 1.0, "uV": 1e-3, "µV": 1e-3, "nV": 1e-6}
+_MICROSIEMENS = {"S": 1e6, "mS": 1e3, "uS": 1.0, "µS": 1.0, "nS": 1e-3}
 
 
 def millivolt(spec: StreamSpec) -> float | None:
     """Millivolt per unit of the stream; None where the unit is no voltage, so that absolute limits cannot apply."""
-    return VOLT_UNITS.get(spec.unit)
+    return _MILLIVOLT.get(spec.unit)
 
 
 def siemens(spec: StreamSpec) -> float | None:
     """Microsiemens per unit of the stream; None where the unit is no conductance."""
-    return {"S": 1e6, "mS": 1e3, "uS": 1.0, "µS": 1.0, "nS": 1e-3}.get(spec.unit)
+    return _MICROSIEMENS.get(spec.unit)
 
 
 LINE_HZ = (50.0, 60.0)
