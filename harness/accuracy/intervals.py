@@ -22,8 +22,13 @@ LONGEST_S = 2.4
 """No heart of 25 beats a minute or more has a longer one: between such beats some were not seen."""
 _BLUR_S = 0.020
 """Standard deviation with which an interval is expected to differ, by rounding, sampling and the pulse's way."""
-_CHANGE = 1.2
-"""So many intervals must fit better for a beat to be skipped or taken twice."""
+_CHANGE, _EXPECTED = 1.2, 0.3
+"""So many intervals must fit better for a beat to be skipped or taken twice; and where the stamps say that one is
+missing. Between two reports that did not come all intervals would otherwise be taken for their neighbours."""
+_RUN = 3
+"""So many intervals in a row are found again; fewer may lie elsewhere."""
+_SPARE = 0.9
+"""Reports that lie further apart than they account for, by this much of an interval, may have one missing between."""
 _SURE = 0.8
 """So many fit as they are: they are not all too long or too short."""
 _EARLY = 4
@@ -73,6 +78,17 @@ def beats_of(length_s: FloatArray, stamp_s: FloatArray) -> tuple[FloatArray, Mas
     return beats_s, ~cut
 
 
+def _lacks(found: Intervals) -> Mask:
+    """(n,) intervals before which one may not have come, by the stamps."""
+    if found.timed or not len(found.length_s):
+        return np.zeros(len(found.length_s), dtype=bool)
+    gap_s = np.diff(found.stamp_s, prepend=found.stamp_s[:1])
+    first = np.flatnonzero((gap_s > 0) | (np.arange(len(gap_s)) == 0))
+    told_s = np.zeros(len(gap_s))
+    told_s[first] = np.add.reduceat(found.length_s, first)
+    return np.asarray(gap_s > told_s + _SPARE * found.length_s)
+
+
 def _cut(length_s: FloatArray, stamp_s: FloatArray) -> Mask:
     """(n,) intervals before which some did not come."""
     gap_s = np.diff(stamp_s, prepend=stamp_s[:1])
@@ -106,7 +122,8 @@ def match(found: Intervals, beats_s: FloatArray, known: Mask, max_lag_s: float) 
         return None
     usual = float(np.median(usual_s))
     nominal = np.searchsorted(beats_s, found.stamp_s)
-    near = _Near.of(found.length_s, nominal, np.where(known, own_s, np.nan), int(np.ceil(max_lag_s / usual)) + 2)
+    late, change = int(np.ceil(max_lag_s / usual)) + 2, np.where(_lacks(found), _EXPECTED, _CHANGE)
+    near = _Near.of(found.length_s, nominal, np.where(known, own_s, np.nan), late, change)
     best = near.path(1.0)
     if found.timed or best.fit >= _SURE:
         return _told(found, own_s, best)
@@ -131,8 +148,20 @@ def _told(found: Intervals, own_s: FloatArray, path: _Path) -> Matched:
     extra = np.where(inner, np.maximum(1 - steps, 0), 0)
     sound = close & (extra == 0) & ((steps == 1) | ~inner | ~across)
     broken = np.concatenate([[False], ~sound & usable, [False]])
-    alike = sound & ~broken[:-2] & ~broken[2:]
+    alike = sound & ~broken[:-2] & ~broken[2:] & _among(found, steps)
     return Matched(chosen, np.where(usable, found.length_s - own_s[chosen], np.nan), alike, missed, extra)
+
+
+def _among(found: Intervals, steps: IntArray) -> Mask:
+    """(n,) reported intervals with enough others beside them, none missing between, that it is sure which they are.
+
+    One between two that did not come fits a beat nearby nearly as well as its own. A wave's beats have their times.
+    """
+    if found.timed or not len(steps):
+        return np.ones(len(steps), dtype=bool)
+    parted = (steps != 1) | ~found.follows | _lacks(found)
+    run = np.cumsum(parted) - parted[0]
+    return np.asarray(np.bincount(run)[run] >= _RUN)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,29 +190,32 @@ class _Near:
     there: Mask
     moved: IntArray
     """(n,) how many beats further on the columns are than in the row before."""
+    change: FloatArray
+    """(n,) what it costs not to go from the beat before to the next."""
 
     @classmethod
-    def of(cls, length_s: FloatArray, nominal: IntArray, own_s: FloatArray, late: int) -> _Near:
+    def of(cls, length_s: FloatArray, nominal: IntArray, own_s: FloatArray, late: int, change: FloatArray) -> _Near:
         """``nominal`` (n,): the first beat behind each stamp. From ``late`` beats before it on, beats are tried."""
         beat = nominal[:, None] + np.arange(-late, _EARLY + 1)
         there = (beat >= 1) & (beat < len(own_s))
         inside = np.clip(beat, 1, len(own_s) - 1)
-        return cls(length_s, inside, own_s[inside], there, np.diff(nominal, prepend=nominal[0]))
+        return cls(length_s, inside, own_s[inside], there, np.diff(nominal, prepend=nominal[0]), change)
 
     def path(self, scale: float) -> _Path:
         """The path on which most intervals fit, were they ``scale`` times as long."""
         off = (self.own_s - scale * self.length_s[:, None]) / _BLUR_S
         alike = np.where(self.there & np.isfinite(off), np.exp(-0.5 * np.nan_to_num(off) ** 2), 0.0)
-        column = _steady_path(alike - np.where(self.there, 0.0, 1.0), self.moved)
+        column = _steady_path(alike - np.where(self.there, 0.0, 1.0), self.moved, self.change)
         at = np.arange(len(self.beat)), column
         known = self.there[at] & np.isfinite(self.own_s[at])
         return _Path(scale, self.beat[at], known, float(alike[at].mean()))
 
 
-def _steady_path(likeness: FloatArray, moved: IntArray) -> IntArray:
+def _steady_path(likeness: FloatArray, moved: IntArray, cost: FloatArray) -> IntArray:
     """(n,) column of each row on the path with the largest sum, where a path that does not go from beat to beat pays.
 
-    ``likeness`` (n, columns). One beat before column c of a row is column c + moved - 1 of the row before; moved (n,).
+    ``likeness`` (n, columns), ``cost`` (n,) what it pays, ``moved`` (n,). One beat before column c of a row is column
+    c + moved - 1 of the row before.
     """
     rows, columns = likeness.shape
     here = np.arange(columns)
@@ -194,7 +226,7 @@ def _steady_path(likeness: FloatArray, moved: IntArray) -> IntArray:
     total = likeness[0].copy()
     for row in range(1, rows):
         leader = int(total.argmax())
-        change = total[leader] - _CHANGE
+        change = total[leader] - cost[row]
         stay = total[origin[row]]
         stay[outside[row]] = -np.inf
         keep = stay >= change

@@ -114,8 +114,8 @@ CONDITIONS: dict[str, tuple[Rig, set[tuple[str, str]]]] = {
     "crystals 50 ppm fast": (everywhere(ppm=50), set()),
     "radio every 15 ms": (everywhere(connection_interval_ms=15), set()),
     "radio every 45 ms": (everywhere(connection_interval_ms=45), set()),
-    # 98 windows; a 99th percentile takes 299
-    "12 s": (replace(DEMO, duration_s=12), {("latency", "rig")}),
+    # 98 windows; a 99th percentile takes 299. A saturation takes ten seconds of light
+    "12 s": (replace(DEMO, duration_s=12), {("latency", "rig"), ("spo2_accuracy", "wrist/ppg")}),
     # Polled every 16 ms, a clock that ticks 4 ms apart (or 100, with the same divisor) hides a drift of 4 ms a run
     "USB every 16 ms": (everywhere(usb_latency_ms=16), {("sync", "chest/ecg"), ("sync", "mood/affect")}),
     "USB every 16 ms for 120 s": (everywhere(replace(DEMO, duration_s=120), usb_latency_ms=16), set()),
@@ -252,8 +252,10 @@ def test_a_twentieth_of_a_default_level_leaves_everything_green(role, fault):
     verdicts = judged(damaged(role, fault)).verdicts
     unsure = ("jitter", "clock_step")  # what they leave is too small for a jump and too large to tell a drift by
     undecided = {"sync", "age"} if fault["fault"] in unsure else set()
+    if fault["fault"] in ("motion", "emg", "baseline_wander", "white_noise"):
+        undecided |= {"rr_accuracy"}  # the foot of a pulse moves by milliseconds with the least noise
     assert {v.check for v in others(verdicts)} <= undecided | {"content_sync"}, told(verdicts)
-    assert failing(verdicts) == set()
+    assert failing(verdicts) == set(), told(verdicts)
 
 
 # --- the truth --------------------------------------------------------------------------------
