@@ -147,9 +147,13 @@ def _bell(deviation: float) -> FloatArray:
 
 def _weighted(values: FloatArray, weights: FloatArray) -> FloatArray:
     """(w, n) of (w, n): each sample's surroundings, mirrored at the ends, by weights (2 k + 1,)."""
-    return np.asarray(ndimage.correlate1d(values, weights, axis=-1, mode="reflect"))
+    found = np.empty_like(values)  # scipy takes a third of the filter's time to make one
+    ndimage.correlate1d(values, weights, axis=-1, output=found, mode="reflect")
+    return found
 
 
 def _mean_of(values: FloatArray, size: int) -> FloatArray:
     """(w, n) of (w, n): means over ``size`` samples around each."""
-    return np.asarray(ndimage.uniform_filter1d(values, size, axis=-1, mode="reflect"))
+    found = np.empty_like(values)
+    ndimage.uniform_filter1d(values, size, axis=-1, output=found, mode="reflect")
+    return found

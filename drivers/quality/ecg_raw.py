@@ -86,7 +86,8 @@ class RawLead:
 
     def flat(self) -> FloatArray:
         """Share of each row in runs of half a second and more, (w,)."""
-        return self._long[0].longer(round(_FLAT_S * self.rate_hz)).share()
+        runs = self._long[0]
+        return runs.longer(round(_FLAT_S * self.rate_hz)).share()
 
     def held(self) -> FloatArray:
         """Share of each row in runs of 80 ms and more that end with a jump, (w,): lost packets, bridged by the device.

@@ -47,6 +47,7 @@ def by_row(rows: IntArray, values: FloatArray, count: int, fill: float) -> Float
     """Values (m, ...) of windows (m,), ascending, as one line per window, filled up: (count, most, ...), most >= 1."""
     number = np.bincount(rows, minlength=count)
     first = np.cumsum(number) - number
-    table = np.full((count, max(1, int(number.max(initial=0))), *values.shape[1:]), fill)
+    table = np.empty((count, max(1, int(number.max(initial=0))), *values.shape[1:]))
+    table.fill(fill)
     table[rows, np.arange(len(rows)) - first[rows]] = values
     return table

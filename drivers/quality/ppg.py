@@ -32,6 +32,8 @@ _APART_S, _PULSE = 0.26, 0.4
 _NOISE_HZ = 8.0
 _FINE, _SMOOTH = 0.005, 0.02
 """Of the pulse: a step below the first hides no slope of its foot, below the second no sample equals the one before."""
+_STRETCH = round(STRETCH_S * BAND_RATE_HZ)
+"""Samples of the band that hold a pulse."""
 _SPARSE = 2
 """Every second sample of the band is enough for its autocorrelation."""
 _INTERVALS, _ABOUT = np.array([1] * 5 + [2] * 7), np.array([*range(-2, 3), *range(-3, 4)])
@@ -110,7 +112,7 @@ class Pulses:
         side = np.where((rise * rise * rise).sum(axis=-1) < 0, -1.0, 1.0)[:, None]
         wave, rise = side * wave, side * rise
         marks = peaks(np.maximum(rise, 0), BAND_RATE_HZ, _APART_S, _PULSE, ends=True)
-        swing = np.maximum(middle(np.ptp(_stretches(beat), axis=-1)), 1e-12)
+        swing = np.maximum(middle(np.ptp(stretches(beat, _STRETCH), axis=-1)), 1e-12)
         usual, unevenness, rate = _intervals(marks)
         return cls(
             swing,
@@ -138,13 +140,8 @@ class Pulses:
         return np.asarray(1 / (1 + np.exp(4.8 - found)))
 
 
-def _stretches(values: FloatArray) -> FloatArray:
-    """(r, m) at the band's rate cut into stretches that hold a pulse each, (r, k, step)."""
-    return stretches(values, round(STRETCH_S * BAND_RATE_HZ))
-
-
 def _intervals(marks: Marks) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Usual interval in samples of the band, 0 without any; coefficient of variation of all; rate per minute; (r,) each."""
+    """Usual interval in samples of the band, 0 without any; all intervals' spread over their mean; rate; (r,) each."""
     row, length = marks.intervals()
     table = np.sort(by_row(row, length.astype(np.float64), marks.rows, np.nan), axis=1)  # NaN sorts last
     there = np.isfinite(table)
@@ -177,7 +174,7 @@ def _periodicity(beat: FloatArray, usual: FloatArray) -> tuple[FloatArray, Float
 
 def _doubtful(rise: FloatArray) -> FloatArray:
     """Peaks of the slope (r, m) of middling height, (r,)."""
-    usual = middle(_stretches(rise).max(axis=-1))[:, None]
+    usual = middle(stretches(rise, _STRETCH).max(axis=-1))[:, None]
     inner = rise[:, 1:-1]
     peak = (inner > rise[:, :-2]) & (inner >= rise[:, 2:])
     return np.asarray((peak & (inner > _DOUBTFUL[0] * usual) & (inner < _DOUBTFUL[1] * usual)).sum(axis=1), dtype=float)

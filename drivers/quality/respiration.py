@@ -111,6 +111,7 @@ def _lags(count: int, longest: int) -> tuple[FloatArray, IntArray]:
 
 
 def _mean(values: FloatArray) -> FloatArray:
+    """Of each row of (..., n), (...,): as np.mean, which takes several times as long on one window."""
     return np.asarray(np.add.reduce(values, axis=-1) / values.shape[-1])
 
 

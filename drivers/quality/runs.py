@@ -56,6 +56,8 @@ class Runs:
 
     def share(self) -> FloatArray:
         """Of each row's samples, (rows,)."""
+        if not len(self.row):
+            return np.zeros(self.shape[0])
         total = np.bincount(self.row, weights=self.length, minlength=self.shape[0])
         return np.asarray(total / self.shape[1])
 

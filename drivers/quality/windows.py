@@ -36,7 +36,7 @@ class Windows:
 
     def mean(self, values: FloatArray | Mask) -> FloatArray:
         """Mean of each row of (w, n), (w,)."""
-        return np.asarray(np.mean(values, axis=-1, dtype=np.float64))
+        return np.asarray(values.sum(axis=-1) / values.shape[-1])  # np.mean takes twice as long on one window
 
     def seconds(self, values: FloatArray) -> FloatArray:
         """(w, n) cut into seconds from the end backwards, (w, k, step); k is at least 1."""
