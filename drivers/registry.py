@@ -76,8 +76,8 @@ def open_driver(
 ) -> Driver:  # fmt: skip
     """A Driver for a real sensor, not yet connected.
 
-    ``port``: a serial device or pyserial URL; ``address``: a BLE address, name or service UUID. ``mains_hz``: that of the
-    mains there, 50 or 60, so that it need not be guessed. ``settings`` are the sensor's own; those that are called
+    ``port``: a serial device or pyserial URL; ``address``: a BLE address, name or service UUID. ``mains_hz``: that of
+    the mains there, 50 or 60, so that it need not be guessed. ``settings`` are the sensor's own; those that are called
     ``baud`` and ``parity`` are the port's too. An LSL stream, of which ``address`` is the name, is looked for now, to
     learn its channels; LinkError if it is not there.
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import log
 
 
@@ -49,7 +50,17 @@ _WIDER, _LOWER, _WIDER_COST = 1.25, 0.9, 3.0
 _SHADOW, _SLOW, _SHADOW_COST = 0.4, 2.0, 2.0
 _HUGE, _HUGE_COST = 2.5, 1.5
 """Times the usual height: an electrode that was knocked; what it costs per factor of e."""
+_GROWTH = 1.5
+"""Times the usual height: a higher beat is remembered as such a one."""
 _ALIKE, _ALIKE_FACTOR, _SOON_S, _ORDINARY = 3, 1.6, 4.0, 0.5
+_ABOVE = 2.0
+"""Times what was between them: beats that have shrunk are higher."""
+_SHAPE = 2.0
+"""Times the usual ratio of both heights: beats that have shrunk are no wider."""
+_SPARSE_S = 1.5
+"""Of beats so far apart some may be missing."""
+_RHYTHM = 0.6
+"""Of the usual interval: beats that have grown are no closer."""
 _WIDE_SHARE, _LATE_FACTOR = 0.62, 2.0
 """A wide beat reaches this of the usual second height, and so many times what usually follows a beat."""
 _FEW, _FEW_S = 4, 12.0
@@ -80,6 +91,8 @@ class Candidate:
     total: float = 0.0
     before: Candidate | None = None
     stale: bool = False
+    beat: bool = False
+    """It was decided to be one."""
 
 
 def _recent() -> deque[float]:
@@ -96,6 +109,8 @@ class Usual:
     after: deque[float] = field(default_factory=_recent)
     """Second height of what follows a beat: T waves, or noise."""
     noise: deque[float] = field(default_factory=lambda: deque(maxlen=_NOISE_MEMORY))
+    between: deque[float] = field(default_factory=_recent)
+    """The largest of what was given up between beats in rhythm: T waves, or noise."""
     height: float = 0.0
     """0: not known yet."""
     interval: float = 0.0
@@ -144,6 +159,8 @@ class Chooser:
         self._open: list[Candidate] = []
         self._huge: deque[tuple[float, float, int]] = deque(maxlen=_ALIKE)
         self._ordinary = 0
+        self._largest = 0.0
+        """Of what was given up since the last beat."""
         self._times_s = deque([0.0] * _FEW, maxlen=_FEW)
 
     def restart(self, at_s: float) -> None:
@@ -156,7 +173,7 @@ class Chooser:
         """The next candidate."""
         usual = self.usual
         if candidate.height < _NEGLIGIBLE * usual.height and candidate.width < 0.8 * usual.wide:
-            usual.noise.append(candidate.height)
+            self._give_up(candidate)
             return
         if candidate.height > _HUGE * usual.height:
             self._louder(candidate)
@@ -179,8 +196,11 @@ class Chooser:
         """Three huge candidates alike, nothing ordinary between: not the electrode was touched but the gain changed."""
         self._huge.append((candidate.at_s, candidate.height, self._ordinary))
         times_s, heights, others = zip(*self._huge, strict=True)
-        soon = len(heights) == _ALIKE and times_s[-1] - times_s[0] < _SOON_S
-        if soon and max(heights) < _ALIKE_FACTOR * min(heights) and others[0] == others[-1]:
+        rhythm_s = self.usual.interval
+        if len(heights) < _ALIKE or times_s[-1] - times_s[0] > _SOON_S or rhythm_s <= 0:
+            return
+        even = all(_RHYTHM < (b - a) / rhythm_s < 1 / _RHYTHM for a, b in pairwise(times_s))
+        if even and max(heights) < _ALIKE_FACTOR * min(heights) and others[0] == others[-1]:
             self.usual.louder(middle(list(heights)) / self.usual.height)
             self._huge.clear()
 
@@ -236,17 +256,23 @@ class Chooser:
         if not waiting or waiting[0].at_s > until_s:
             return []
         chain = self._best_chain(now_s)
-        beats = [one for one in waiting if one.at_s <= until_s and one in chain]
-        self.usual.noise.extend(one.height for one in waiting if one.at_s <= until_s and one not in chain)
-        for one in beats:
-            self._take(one)
+        beats = []
         self._open = []
         for one in waiting:
             if one.at_s > until_s:
                 self._relink(one, until_s)
                 self._open.append(one)
+            elif one in chain:
+                self._take(one)
+                beats.append(one)
+            else:
+                self._give_up(one)
         self.usual.hear()
         return beats
+
+    def pending(self, now_s: float) -> list[Candidate]:
+        """What is a beat as far as can be told now, among the candidates that are not decided yet."""
+        return self._best_chain(now_s)[::-1]
 
     def _relink(self, one: Candidate, until_s: float) -> None:
         """Another chain for a candidate whose own holds what has been given up."""
@@ -271,13 +297,21 @@ class Chooser:
             best = best.before
         return chain
 
+    def _give_up(self, candidate: Candidate) -> None:
+        self.usual.noise.append(candidate.height)
+        self._largest = max(self._largest, candidate.height)
+
     def _take(self, beat: Candidate) -> None:
         usual = self.usual
         if self.last is not None:
             interval_s = beat.at_s - self.last.at_s
+            if _RHYTHM < interval_s / max(usual.interval, 1e-9) < 1 / _RHYTHM and beat.height < _HUGE * usual.height:
+                usual.between.append(self._largest)
             if interval_s < _GIVE_UP_S:
                 usual.intervals.append(interval_s)
-        usual.heights.append(beat.height)
+        self._largest = 0.0
+        beat.beat = True
+        usual.heights.append(min(beat.height, _GROWTH * usual.height))
         usual.widths.append(beat.width)
         usual.settle()
         beat.before = None
@@ -290,6 +324,32 @@ class Chooser:
         if now_s - self._times_s[-1] > max(_GIVE_UP_S, 2 * usual.interval) + self.rules.lag_s:
             usual.height *= _FADE**step_s
             usual.hear()
+
+    def doubtful(self, now_s: float) -> bool:
+        """Some beats may be missing between the last ones, so far apart are they, or much higher ones keep coming."""
+        before_s, last_s = self._times_s[-2], self._times_s[-1]
+        if max(last_s - before_s, now_s - self.rules.lag_s - last_s) > _SPARSE_S:
+            return True
+        return len(self._huge) == _ALIKE and now_s - self._huge[0][0] < _SOON_S
+
+    def credible(self, height: float) -> bool:
+        """Beats may have changed to that height: not to what has always been between them."""
+        between = sorted(self.usual.between)
+        if height > self.usual.height or not between:
+            return True
+        return height > _ABOVE * between[int(_NOISE_RANK * (len(between) - 1))]
+
+    def resembles(self, beats: list[Candidate]) -> bool:
+        """Lower ones may be the same beats: a gain changes no shape, but P waves of a blocked heart are wider.
+
+        Of beats that were not in rhythm for long, and where candidates have no second height, all is possible.
+        """
+        usual = self.usual
+        if not self.rules.wide or len(usual.between) < _MEMORY:
+            return True
+        known = middle([width / height for width, height in zip(usual.widths, usual.heights, strict=True)])
+        shape = middle([one.width / one.height for one in beats])
+        return shape < _SHAPE * known or middle([one.height for one in beats]) > usual.height
 
     def lost(self, now_s: float) -> bool:
         """So few beats come that what is taken for usual cannot be."""

@@ -12,21 +12,22 @@ A whole recording is one update and a finish (``drivers.quality.beats``): online
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 
 from drivers.errors import SettingError
 from drivers.quality.beat_levels import ECG, PPG
-from drivers.quality.beat_path import Candidate, Chooser, Usual
+from drivers.quality.beat_path import Candidate, Chooser
 from drivers.quality.beat_run import TICK_S, Run
+from drivers.quality.beat_trial import PLAIN, answers, best_answer, better_answer
 from drivers.types import FloatArray
 
 _LEARN_S = 4.0
 """The first beats are told after so long, all at once."""
-_LEARN_LONG_S, _ALIKE = 8.0, 1.6
-"""After up to so long if the largest candidate of all seconds stands alone: usual is what at least two share."""
+_LEARN_LONG_S = 8.0
+"""After up to so long if no height explains much of the time."""
+_REVIEW_S, _REVIEW_LEAST_S, _REVIEW_EVERY_S = 6.0, 3.0, 0.6
+"""In doubt so much of what came last, at least so much of it, is judged again every so often."""
 _LEARN_AGAIN_S = 30.0
 """A gap after which nothing is taken as known any more."""
 _SHORTEST_S = 1.0
@@ -43,7 +44,7 @@ class BeatStream:
 
     Any unit, gain, baseline and direction. An R peak is the extreme of its QRS complex, a pulse its steepest rise.
     A beat is told ``delay_s`` after it happened, at most; those of the first four seconds together at their end (of
-    up to eight where a single candidate towers above all others, and again after 12 s with fewer than four beats).
+    up to eight where no height explains most of the time, and again after 12 s with fewer than four beats).
     """
 
     def __init__(self, rate_hz: float, kind: str = "ecg", upright: bool | None = None) -> None:
@@ -68,6 +69,9 @@ class BeatStream:
         """Of those since the last one that was there."""
         self._newest = 0.0
         self._waiting: deque[Candidate] = deque()
+        self._seen: deque[Candidate] = deque()
+        """What the chooser was given in the last seconds."""
+        self._review_s = 0.0
         self._tick = 0
         self._since_s, self._learn_s = 0.0, _LEARN_S
         """Where learning begins, in the run, and how long it takes."""
@@ -123,6 +127,8 @@ class BeatStream:
         self._count += self._missing
         self._start, self._tick, self._since_s, self._learn_s = self._count, 0, 0.0, _LEARN_S
         self._chooser.restart(0.0)
+        self._seen.clear()
+        self._review_s = 0.0
         return Run(self.rate_hz, self._look, self._upright)
 
     def _extend(self, run: Run, values: FloatArray) -> list[float]:
@@ -161,6 +167,7 @@ class BeatStream:
             self._offer(run, now_s)
             found += self._tell(run, self._chooser.decide(now_s))
             self._chooser.fade(now_s, TICK_S)
+            self._doubt(run, now_s)
             if self._chooser.lost(now_s):
                 found += self._tell(run, self._chooser.decide(now_s, -np.inf))
                 self._learned, self._since_s, self._learn_s = False, now_s, _LEARN_S
@@ -169,30 +176,44 @@ class BeatStream:
 
     def _offer(self, run: Run, until_s: float) -> None:
         sign = run.point(min(until_s, run.known_s))
+        while self._seen and self._seen[0].at_s < until_s - _REVIEW_S:
+            self._seen.popleft()
         while self._waiting and self._waiting[0].at_s < until_s:
             one = self._waiting.popleft()
             if one.sign == sign:
                 self._chooser.add(one)
+                self._seen.append(one)
+
+    def _doubt(self, run: Run, now_s: float) -> None:
+        """Where beats are far apart, see whether another height explains the last seconds better."""
+        if now_s < self._review_s or not self._chooser.doubtful(now_s):
+            return
+        self._review_s = now_s + _REVIEW_EVERY_S
+        since_s, last = max(now_s - _REVIEW_S, 0.0), self._chooser.last
+        if last is not None and now_s - last.at_s > _REVIEW_LEAST_S:
+            since_s = max(since_s, last.at_s + TICK_S)
+        if now_s - since_s < _REVIEW_LEAST_S:
+            return
+        best = better_answer(self._chooser, [one for one in self._seen if one.at_s >= since_s], since_s, now_s)
+        if best is not None:
+            self._chooser, self._seen = best.chooser, deque(best.tried)
+            self._note(run, best.chooser, best.beats)
 
     def _learn(self, run: Run, until_s: float) -> None:
-        """What beats are like, from the largest candidates; or wait a second more."""
-        tops = sorted(run.largest(self._since_s, until_s), reverse=True)
-        alike = [low for high, low in pairwise(tops) if _ALIKE * low > high]
-        if tops and not (alike and alike[0] == tops[1]) and until_s - self._since_s >= self._learn_s < _LEARN_LONG_S:
-            self._learn_s += 1.0  # one beat so far, or a knock at the electrode: see more
-            return
-        height = alike[0] if alike and until_s - self._since_s >= _LEARN_S else max(tops, default=0.0)
-        if height > _ROUNDING * run.size(self._since_s, until_s):
-            rules = self._look.rules
-            trial = Chooser(rules, Usual(height=height, doubt=rules.first))
-            for one in self._waiting:
-                if one.at_s < until_s and one.sign == run.point(until_s):
-                    trial.add(replace(one))
-            beats = trial.decide(until_s, -np.inf)
-            if beats:
-                self._note(run, trial, beats)
-                self._chooser = Chooser(rules, trial.usual)
-                self._chooser.restart(self._since_s)
+        """What beats are like, by the height that explains most; or wait a second more."""
+        since_s, sign = self._since_s, run.point(until_s)
+        tried = [one for one in self._waiting if one.at_s < until_s and one.sign == sign]
+        heights = answers(tried, since_s, until_s)
+        if heights and heights[0] > _ROUNDING * run.size(since_s, until_s):
+            best = best_answer(self._look.rules, tried, heights, (since_s, until_s))
+            alone = len(heights) == 1 and len(best.beats) > 1
+            if not alone and best.credit < PLAIN and until_s - since_s >= self._learn_s < _LEARN_LONG_S:
+                self._learn_s += 1.0
+                return
+            if best.beats:
+                self._note(run, best.chooser, best.beats)
+                self._chooser = Chooser(self._look.rules, best.chooser.usual)
+                self._chooser.restart(since_s)
                 self._learned = True
                 return
         self._since_s, self._learn_s = self._since_s + 1.0, _LEARN_S
