@@ -236,7 +236,7 @@ class Chooser:
             return 1e6
         cost = self._strangeness(interval_s)
         if interval_s < self.rules.early_s:
-            ratio = other.height / one.height
+            ratio = other.height / max(one.height, 1e-300)
             if ratio < _SMALL:
                 cost += _SMALL_COST
             if self.rules.wide and ratio < _LOWER and other.width > _WIDER * ratio * one.width:
@@ -347,8 +347,8 @@ class Chooser:
         usual = self.usual
         if not self.rules.wide or len(usual.between) < _MEMORY:
             return True
-        known = middle([width / height for width, height in zip(usual.widths, usual.heights, strict=True)])
-        shape = middle([one.width / one.height for one in beats])
+        known = middle([width / max(height, 1e-300) for width, height in zip(usual.widths, usual.heights, strict=True)])
+        shape = middle([one.width / max(one.height, 1e-300) for one in beats])
         return shape < _SHAPE * known or middle([one.height for one in beats]) > usual.height
 
     def lost(self, now_s: float) -> bool:

@@ -42,6 +42,20 @@ def test_how_the_samples_are_cut_changes_no_bit(kind, rate_hz, size):
     assert np.array_equal(whole, told(values, rate_hz, kind, [size]))
 
 
+@pytest.mark.parametrize("kind", ["ecg", "ppg"])
+@pytest.mark.parametrize("size", [3, 50])
+def test_a_change_of_mind_comes_at_the_same_sample_however_they_are_cut(kind, size):
+    """A movement while it learns, a gain that grows 15-fold and then falls to a fifth, and four seconds of nothing."""
+    values = wave(kind, 125.0, 60, noise=0.002) - 300
+    values[2500:] *= 15
+    values[4500:] /= 5
+    values[6000:6500] = values[6000]
+    values += 10 * np.exp(-0.5 * ((np.arange(len(values)) / 125 - 1.5) / 0.1) ** 2)
+    whole = told(values, 125.0, kind, [len(values)])
+    assert len(whole) > 55
+    assert np.array_equal(whole, told(values, 125.0, kind, [size]))
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.integers(1, 900), min_size=1, max_size=6),
@@ -110,7 +124,9 @@ def test_memory_does_not_grow():
     def held():
         run = stream._run
         tracks = (run._samples, run._grid, run._levels)
-        return sum(track.values.size for track in tracks) + len(stream._waiting) + len(stream._chooser._open)
+        return sum(track.values.size for track in tracks) + sum(
+            map(len, (stream._waiting, stream._seen, stream._chooser._open))
+        )
 
     sizes = []
     for _ in range(6):

@@ -139,6 +139,65 @@ def test_a_knocked_electrode_costs_few_beats():
     assert extra <= 3
 
 
+@pytest.mark.parametrize("height", [5.0, 10.0])
+@pytest.mark.parametrize("bpm", [45, 72, 110])
+def test_a_first_second_that_swings_costs_no_later_beat(bpm, height):
+    """A baseline that settles, with a swing at 4 Hz, as after an electrode was put on."""
+    truth, t = irregular(30, bpm), np.arange(7500) / 250
+    swing = np.where(t < 1, height * np.sin(2 * np.pi * 4 * t) * np.exp(-t / 0.4), 0.0)
+    found = ecg_beats(lead(truth, 250.0, 30) + swing, 250.0) / 250
+    assert same_beats(found[found > 1.5], truth[truth > 1.5])
+
+
+@pytest.mark.parametrize("factor", [6.0, 15.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_gain_that_grows_many_times_is_followed(factor, seed):
+    """The first six seconds apart, of which the last three judge what the others brought."""
+    truth = irregular(60, 70, seed)
+    wave = lead(truth, 250.0, 60, noise=0.002, seed=seed)
+    wave[7500:] *= factor
+    found = ecg_beats(wave, 250.0) / 250
+    for part in (lambda at: at < 29, lambda at: at > 36):
+        assert same_beats(found[part(found)], truth[part(truth)])
+    missed, extra = counts(found, truth)
+    assert missed <= 5
+    assert extra <= 6
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("first", ["normal", "ventricular"])
+def test_bigeminy_from_the_start_is_found_whole(first, sign):
+    starts = np.arange(0.5, 30, 0.8)
+    wide = (np.arange(len(starts)) % 2) == (1 if first == "normal" else 0)
+    truth = starts - np.where(wide, 0.25, 0.0)
+    wave = lead(truth[~wide], 250.0, 32) + sign * lead(truth[wide], 250.0, 32, noise=0.0, shape=VENTRICULAR)
+    assert counts(ecg_beats(wave, 250.0) / 250, truth) == (0, 0)
+
+
+@pytest.mark.parametrize("seconds", [3, 5, 20])
+@pytest.mark.parametrize("t_height", [0.3, 0.9, 1.5])
+@pytest.mark.parametrize("bpm", [38, 65, 120])
+def test_t_waves_of_a_clean_lead_are_never_beats(bpm, t_height, seconds):
+    """Nor where nothing else is known yet, nor where they are the highest of all."""
+    shape = (*NORMAL[:3], (t_height, 0.25, 0.045))
+    truth = irregular(seconds, bpm)
+    assert counts(ecg_beats(lead(truth, 250.0, seconds, shape=shape), 250.0) / 250, truth)[1] == 0
+
+
+@pytest.mark.parametrize("p_height", [0.12, 0.25, 0.4])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_p_waves_of_a_blocked_heart_are_no_beats(p_height, seed):
+    """Eight seconds in which the atria beat on: no QRS complex follows their P waves, which may even be taller."""
+    truth = irregular(60, 70, seed)
+    truth = truth[(truth < 20) | (truth > 28)]
+    wave, t = lead(truth, 250.0, 60, seed=seed), np.arange(15000) / 250
+    for at in np.arange(20.3, 28, 0.7):
+        wave += p_height * np.exp(-0.5 * ((t - at) / 0.024) ** 2)
+    missed, extra = counts(ecg_beats(wave, 250.0) / 250, truth)
+    assert missed == 0
+    assert extra <= 2
+
+
 @pytest.mark.parametrize("trouble", ["white", "muscle", "movement", "hum"])
 def test_noise_costs_few_beats_and_brings_few(trouble):
     rng, rate_hz, truth = np.random.default_rng(5), 250.0, irregular(120, 75)
@@ -196,6 +255,26 @@ def test_pulses_come_at_the_steepest_rise(rate_hz, bpm):
     assert len(found) == len(truth)
     late = (found - truth)[1:-1] - 0.08  # a bell is steepest one standard deviation before its top
     assert np.abs(late + 0.006).max() < 0.004  # smoothing with 0.03 s makes its 0.07 s to 0.076
+
+
+@pytest.mark.parametrize("height", [5.0, 10.0])
+@pytest.mark.parametrize("at_s", [0.5, 1.5, 3.0])
+@pytest.mark.parametrize("bpm", [45, 72, 110])
+def test_a_large_movement_in_the_first_seconds_costs_no_later_pulse(bpm, at_s, height):
+    truth, t = irregular(30, bpm), np.arange(3000) / 100
+    moved = height * np.exp(-0.5 * ((t - at_s) / 0.1) ** 2)
+    found = ppg_pulses(finger(truth, 100.0, 30) + moved, 100.0, upright=True) / 100
+    assert same_beats(found[found > at_s + 1], (truth + 0.08)[truth + 0.08 > at_s + 1])
+
+
+@pytest.mark.parametrize("factor", [6.0, 15.0])
+def test_light_that_grows_many_times_is_followed(factor):
+    truth = irregular(60, 70)
+    wave = finger(truth, 100.0, 60, noise=0.001)
+    wave[3000:] *= factor
+    found, late = ppg_pulses(wave, 100.0, upright=True) / 100, truth + 0.08
+    assert same_beats(found[found > 36], late[late > 36])
+    assert counts(found, late)[0] <= 5
 
 
 @pytest.mark.parametrize("factor", [1.0, -1.0, -500.0])
