@@ -91,7 +91,7 @@ class Fault:
     NAME: ClassVar[str]
     LAYER: ClassVar[str]
     TOUCHES: ClassVar[frozenset[str]]
-    """The checks that the fault, at its default level, must turn from PASS."""
+    """The checks that the fault, at its default level, must turn from PASS, each where it judges what is damaged."""
     MAY_TOUCH: ClassVar[frozenset[str]] = frozenset()
     """Further checks that may change with it, depending on the sensor. No others may."""
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("", ())

@@ -23,8 +23,8 @@ class FAULT(SampleFault):
     """
 
     NAME: ClassVar[str] = "bias"
-    TOUCHES: ClassVar[frozenset[str]] = frozenset({"hr_accuracy"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"rr_accuracy", "spo2_accuracy", "respiration_accuracy"})
+    TOUCHES: ClassVar[frozenset[str]] = frozenset({"hr_accuracy", "rr_accuracy"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"spo2_accuracy", "respiration_accuracy"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"heart_rate", "spo2"})
     NAMED: ClassVar[frozenset[str]] = frozenset({"rr"})
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("gain", (1.001, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5))

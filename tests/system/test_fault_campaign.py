@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,24 @@ def starts(name: str, role: str) -> bool:
     return not (name == "slow_start" and role in ("wrist", "mood"))
 
 
+def damaged_streams(fault: type[SampleFault], role: str) -> set[str]:
+    return {f"{role}/{spec.name}" for spec in streams_of(role) if spec.kind in fault.KINDS}
+
+
+@cache
+def judged_places() -> Mapping[str, set[str]]:
+    """What each check says something of in a clean run."""
+    verdicts = judged(replace(DEMO, seed=SEED)).verdicts
+    return {check: {v.subject for v in verdicts if v.check == check} for check in {v.check for v in verdicts}}
+
+
+def must_change(fault: type[Fault], role: str) -> set[str]:
+    """Of the checks that must notice, those that judge what is damaged: a stream of it, or the whole sensor."""
+    if not issubclass(fault, SampleFault):
+        return set(fault.TOUCHES)
+    return {check for check in fault.TOUCHES if judged_places()[check] & damaged_streams(fault, role)}
+
+
 def assert_only_what_must(name: str, role: str, seed: int) -> None:
     fault = load_fault(name)
     long = role == "strap" and name in ("dropout", "truncate")  # of 30 notifications, often none is hit
@@ -193,18 +212,33 @@ def assert_only_what_must(name: str, role: str, seed: int) -> None:
         assert failing(verdicts) == {"connect"} <= fault.MAY_TOUCH, told(verdicts)
         assert [v.subject for v in verdicts if v.outcome is Outcome.FAIL] == [role]
         return
-    assert fault.TOUCHES <= failing(verdicts) <= fault.TOUCHES | fault.MAY_TOUCH, told(verdicts)
+    assert must_change(fault, role) <= failing(verdicts) <= fault.TOUCHES | fault.MAY_TOUCH, told(verdicts)
     for verdict in others(verdicts):
         assert names(verdict, role), told([verdict])
         allowed = undecided(fault) if verdict.outcome is Outcome.INCONCLUSIVE else set(failing(verdicts))
         assert verdict.check in allowed, told([verdict])
     if issubclass(fault, SampleFault) and "quality" in fault.TOUCHES:
         verdicts = [v for v in verdicts if v.check == "quality"]
-        hit = {f"{role}/{spec.name}" for spec in streams_of(role) if spec.kind in fault.KINDS}
-        assert {v.subject for v in others(verdicts)} == hit, told(verdicts)
+        assert {v.subject for v in others(verdicts)} == damaged_streams(fault, role), told(verdicts)
         assert all(any(f" {flag} in " in v.reason for flag in FLAGS[name].split()) for v in others(verdicts)), told(
             verdicts
         )
+
+
+def test_some_check_judges_what_each_fault_damages():
+    assert all(must_change(load_fault(name), role) for name, role in SEEN)
+
+
+@pytest.mark.parametrize(
+    ("gain", "failed"), [(1.2, {"hr_accuracy", "rr_accuracy"}), (1.02, {"rr_accuracy"}), (1.0005, set())]
+)
+def test_intervals_that_are_off_by_a_factor_are_wrong_and_from_some_size_on_the_rate_is(gain, failed):
+    """1 ms of 900 is the limit of intervals, 3 bpm of 67 that of the rate. Wrong intervals are found in no other
+    stream, so that content_sync may be undecided."""
+    verdicts = judged(damaged("strap", {"fault": "bias", "stream": "rr", "gain": gain})).verdicts
+    assert failing(verdicts) == failed, told(verdicts)
+    assert {v.subject for v in verdicts if v.outcome is Outcome.FAIL} <= {"strap/rr"}, told(verdicts)
+    assert {v.check for v in others(verdicts)} <= failed | {"content_sync"}, told(verdicts)
 
 
 @pytest.mark.parametrize(("name", "role"), SEEN, ids=map("-".join, SEEN))
