@@ -65,11 +65,15 @@ def load_model(entry: ModelEntry) -> LoadedModel:
     if entry.factory and entry.file:
         raise LoadError(f"model: give a factory or a file, not both (found {entry.factory!r} and {entry.file!r})")
     if entry.factory:
-        module = _from_factory(entry.factory)
-        return _wrap(entry.factory, "factory", module, entry, _module_specs(module, entry))
+        return wrap_module(entry.factory, build_module(entry.factory), entry)
     if entry.file:
         return _from_file(Path(entry.file), entry)
     return _wrap("reference", "reference", create_model(), entry, input_specs(entry.inputs))
+
+
+def wrap_module(name: str, module: nn.Module, entry: ModelEntry) -> LoadedModel:
+    """A module that somebody built, as load_model gives one; ``entry`` may override its windows."""
+    return _wrap(name, "factory", module, entry, _module_specs(module, entry))
 
 
 def _wrap(name: str, kind: str, module: nn.Module, entry: ModelEntry, specs: Mapping[str, InputSpec]) -> LoadedModel:
@@ -89,7 +93,8 @@ def _count(module: nn.Module) -> int:
 # --- a function that builds a module ----------------------------------------------------------
 
 
-def _from_factory(factory: str) -> nn.Module:
+def build_module(factory: str) -> nn.Module:
+    """What ``pkg.mod:function`` returns; LoadError where that is no module."""
     module_name, colon, function_name = factory.partition(":")
     if not (colon and module_name and function_name):
         raise LoadError(f"model.factory: expected 'pkg.mod:function', found {factory!r}")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from drivers.types import FloatArray, StreamSpec
-from harness.model.inputs import INPUTS, Float32Array, InputSpec, cut_windows
+from harness.model.inputs import INPUTS, Float32Array, InputSpec, cut_windows, unit_scale
 from harness.model.network import STATES, Encoder, FusionNetwork
 from harness.model.weights import REFERENCE, create_model, state_hash
 from simulators.draws import Draws
@@ -66,13 +66,16 @@ class Windows:
         return len(self.state)
 
 
-def simulate(people: int, first_seed: int) -> Windows:
-    """Four windows of each person, every one in another state; nobody's baseline is anybody else's."""
-    windows: dict[str, list[Float32Array]] = {modality: [] for modality in INPUTS}
+def simulate(people: int, first_seed: int, specs: Mapping[str, InputSpec] = INPUTS) -> Windows:
+    """Four windows of each person, every one in another state; nobody's baseline is anybody else's.
+
+    ``specs`` may have other windows than the reference network, of the modalities in INPUTS.
+    """
+    windows: dict[str, list[Float32Array]] = {modality: [] for modality in specs}
     felt: list[FloatArray] = []
     for seed in range(first_seed, first_seed + people):
         subject, due_s, options = _person(seed)
-        for modality, spec in INPUTS.items():
+        for modality, spec in specs.items():
             windows[modality].append(_cut(subject, spec, due_s, options.get(modality, {})))
         felt.append(np.stack([subject.arousal(due_s), subject.valence(due_s)], axis=1))
     arousal, valence = np.concatenate(felt).T
@@ -115,6 +118,9 @@ def _person(seed: int) -> tuple[Subject, FloatArray, dict[str, dict[str, float]]
 
 def _cut(subject: Subject, spec: InputSpec, due_s: FloatArray, options: Mapping[str, float]) -> Float32Array:
     channels, unit, rate_hz = _STREAMS[spec.modality]
+    if rate_hz is not None and spec.rate_hz is not None:
+        rate_hz = max(rate_hz, spec.rate_hz)
+    scale = unit_scale(unit, spec.unit)
     stream = StreamSpec(spec.modality, spec.modality, channels, unit, rate_hz)
     signal = make_signal({"signal": spec.modality, **options}, subject, stream, Draws(subject.seed, spec.modality))
     cut = []
@@ -126,7 +132,8 @@ def _cut(subject: Subject, spec: InputSpec, due_s: FloatArray, options: Mapping[
             times_s = number / rate_hz
             values = signal.render(int(number[0]), times_s)
         due_ns = np.array([round(end_s * 1e9)])
-        cut.append(cut_windows(spec, np.rint(times_s * 1e9).astype(np.int64), values, due_ns, rate_hz=rate_hz)[0])
+        time_ns = np.rint(times_s * 1e9).astype(np.int64)
+        cut.append(cut_windows(spec, time_ns, values, due_ns, rate_hz=rate_hz, scale=scale)[0])
     return np.concatenate(cut)
 
 
