@@ -13,6 +13,7 @@ from rich.console import Console
 
 from drivers.errors import LinkError, SensorError
 from harness import commands
+from harness.model.check import command as model_check
 from harness.model.errors import ModelError
 from harness.recording_files import RecordingError
 from harness.rig_file import RigError
@@ -71,7 +72,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _described(argparse.ArgumentParser(prog="hil"), about, begin + _CODES)
     parser.add_argument("--version", action="version", version=f"hil {_version()}")
     some = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    every = (_add_run, _add_judge, _add_simulate, _add_probe, _add_scorecard, _add_list, _add_discover, _add_schema)
+    every = (
+        _add_run,
+        _add_judge,
+        _add_simulate,
+        _add_probe,
+        _add_scorecard,
+        _add_list,
+        _add_discover,
+        _add_schema,
+        model_check.add,
+    )
     for add in every:
         add(some)
     return parser

@@ -1,0 +1,71 @@
+"""The report of ``hil model check``: plain data for JSON and JUnit, and what a person reads. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Grid
+
+from harness.model.check.findings import Note, Settings, Table
+from harness.report.document import SCHEMA
+from harness.report.terminal import show_report
+from harness.verdict import EXIT_MEANING, Verdict, exit_code
+
+
+def document(
+    facts: Mapping[str, object],
+    host: Mapping[str, object],
+    settings: Settings,
+    verdicts: Sequence[Verdict],
+    notes: Sequence[Note],
+    tables: Sequence[Table],
+) -> dict[str, Any]:
+    """Model, verdicts, notes and tables. Where nothing applied there is nothing to be green about: exit code 5."""
+    code = exit_code(verdicts) if verdicts else 5
+    return {
+        "schema": SCHEMA,
+        "rig": {"name": facts["model"], "seed": settings.seed, "duration_s": 0.0, "limits": {}},
+        "model": dict(facts),
+        "outcome": {"exit_code": code, "meaning": EXIT_MEANING[code]},
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+        "notes": [asdict(note) for note in notes],
+        "tables": [asdict(table) for table in tables],
+        "latency_steps": [],
+        "facts": {key: value for key, value in facts.items() if not isinstance(value, dict | list)},
+        "host": dict(host),
+    }
+
+
+def show(console: Console, report: dict[str, Any], verdicts: Sequence[Verdict]) -> None:
+    """Tables, then verdicts, then what did not apply; the exit code comes last."""
+    for table in report["tables"]:
+        console.print(_grid(table))
+        console.print()
+    for note in report["notes"]:
+        console.print(f"{note['section']}: {note['text']}", style="dim", markup=False, highlight=False, soft_wrap=True)
+    if report["notes"]:
+        console.print()
+    show_report(console, report, verdicts)
+
+
+def _grid(table: Mapping[str, Any]) -> Grid:
+    grid = Grid(
+        title=escape(table["title"]), title_justify="left", title_style="italic", box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
+    )  # fmt: skip
+    rows = table["rows"]
+    for place, heading in enumerate(table["headings"]):
+        numeric = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
+        grid.add_column(escape(heading), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(escape(_cell(value)) for value in row))
+    return grid
+
+
+def _cell(value: str | float | int) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,151 @@
+"""Shapes: a float tensor (B, outputs) for every batch size, finite, and no row depends on its neighbours.
+
+A session runs one window at a time and a replay runs thousands at once; both must give one answer. So row k of a batch
+is compared with the same window alone. The difference is judged against what float32 sums taken in another order can
+make (``agreement``); a batch norm that was left in training mode, or a softmax over the wrong axis, is far beyond it.
+
+Inputs of a wrong shape are tried as well. A module that answers them is no failure, since it may mean to (pooling takes
+any length), but who reads the report should know that a mistake in wiring would not be noticed: that is a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from harness.model.check.findings import Finding, Note, Settings
+from harness.model.check.subject import Subject, Tensors
+from harness.model.errors import ModelFault
+from harness.verdict import Outcome, Verdict
+
+_RELATIVE = 1e-4
+"""Of the outputs' scale: float32 carries seven digits, and a few thousand additions cost two or three of them."""
+
+
+def shapes(subject: Subject, settings: Settings) -> Iterator[Finding]:
+    """A verdict for each batch size, one for the rows' independence, notes on wrong shapes."""
+    answers: dict[int, Tensor] = {}
+    for batch in settings.batches:
+        verdict, found = _batch(subject, batch)
+        yield verdict
+        if verdict.outcome is Outcome.PASS and found is not None:
+            answers[batch] = found
+    if answers:
+        widths = {int(found.shape[1]) for found in answers.values()}
+        if len(widths) > 1:
+            reason = f"returned {sorted(widths)} outputs for batches of {sorted(answers)}; their number must not change"
+            yield Verdict("shapes", "all batches", Outcome.FAIL, reason, "numbers of outputs", len(widths), "", 1)
+        yield _independence(subject, answers)
+    yield from _wrong_shapes(subject)
+
+
+def agreement(found: Tensor, wanted: Tensor) -> tuple[float, float]:
+    """Largest absolute difference of two outputs, and how much rounding may make of it: (value, limit).
+
+    The limit is 1e-4 of the largest output, and of 1 where all are smaller.
+    """
+    value = float((found - wanted).abs().max()) if found.numel() else 0.0
+    return value, _RELATIVE * max(1.0, float(wanted.abs().max()) if wanted.numel() else 0.0)
+
+
+def _batch(subject: Subject, batch: int) -> tuple[Verdict, Tensor | None]:
+    """What the module returns for so many windows, judged; and the output where there is one."""
+    inputs, quality = subject.examples(batch)
+    place, measure = f"batch {batch}", "outputs that are not finite"
+
+    def fail(reason: str, value: float | None = None) -> Verdict:
+        limit = None if value is None else 0.0
+        return Verdict(
+            "shapes", place, Outcome.FAIL, reason, measure if value is not None else "", value, "", limit, batch
+        )
+
+    try:
+        found = subject.infer(inputs, quality)
+    except ModelFault as fault:
+        return fail(f"{fault}; expected a float tensor ({batch}, outputs)"), None
+    wanted = (batch, subject.output_dim) if subject.output_dim else (batch, "outputs")
+    told = ", ".join(str(size) for size in wanted)
+    if found.dim() != 2 or found.shape[0] != batch or found.shape[1] < 1:
+        return fail(f"returned shape {tuple(found.shape)}; expected ({told}){_why(found, batch)}"), None
+    if subject.output_dim and found.shape[1] != subject.output_dim:
+        return fail(f"returned shape {tuple(found.shape)}; expected ({told}), as output_dim or outputs says"), None
+    bad = int((~torch.isfinite(found)).sum())
+    if bad:
+        columns = torch.nonzero(~torch.isfinite(found).all(dim=0)).flatten().tolist()
+        names = ", ".join(subject.outputs[c] if c < len(subject.outputs) else f"output {c}" for c in columns[:4])
+        reason = (
+            f"{bad} of {found.numel()} outputs are NaN or infinite ({names}) though every input is finite; look for a "
+            "log or a root of 0, a division by a standard deviation of 0, or an overflow (the activations say where)"
+        )
+        return fail(reason, bad), None
+    reason = f"returned {tuple(found.shape)}, {str(found.dtype).removeprefix('torch.')}, all finite"
+    return Verdict("shapes", place, Outcome.PASS, reason, measure, 0.0, "", 0.0, batch), found
+
+
+def _why(found: Tensor, batch: int) -> str:
+    """What a wrong shape is likely to come from."""
+    if found.dim() == 1 and found.shape[0] == batch:
+        return "; one output needs a dimension of its own: unsqueeze(1), or do not squeeze"
+    if found.dim() >= 2 and batch > 1 and found.shape[0] == 1:
+        return "; the batch was averaged or squeezed away"
+    if found.dim() > 2:
+        return "; pool or flatten what is behind the batch"
+    if found.dim() == 2 and found.shape[1] == batch:
+        return "; the batch seems to have become the last dimension"
+    return ""
+
+
+def _independence(subject: Subject, answers: dict[int, Tensor]) -> Verdict:
+    largest = max(answers)
+    inputs, quality = subject.examples(max(2, largest))
+    together = subject.infer(inputs, quality)
+    alone = torch.cat([subject.infer(_row(inputs, k), _row(quality, k)) for k in range(len(together))])
+    measure = "largest difference of a row in its batch and alone"
+    if alone.shape != together.shape:
+        reason = f"windows one by one gave {tuple(alone.shape)}, together {tuple(together.shape)}"
+        return Verdict("shapes", "independent rows", Outcome.FAIL, reason, measure, n=len(together))
+    value, limit = agreement(together, alone)
+    if value <= limit:
+        reason = f"a window's output is the same alone and among {len(together)}"
+        return Verdict("shapes", "independent rows", Outcome.PASS, reason, measure, value, "", limit, len(together))
+    row = int((together - alone).abs().amax(dim=1).argmax())
+    reason = (
+        f"window {row} gives another output among {len(together)} than alone: rows of a batch are mixed. Likely a "
+        "batch norm that uses the batch's statistics in eval mode (train mode, or track_running_stats=False), a "
+        "normalisation or softmax over the batch, or a reshape that interleaves rows. Sessions run one window at a time"
+    )
+    return Verdict("shapes", "independent rows", Outcome.FAIL, reason, measure, value, "", limit, len(together))
+
+
+def _row(tensors: Tensors, k: int) -> dict[str, Tensor]:
+    return {name: x[k : k + 1] for name, x in tensors.items()}
+
+
+# --- wrong shapes -----------------------------------------------------------------------------
+
+
+def _wrong_shapes(subject: Subject) -> Iterator[Note]:
+    """Which inputs take a window that is too long, or has a channel too many, without a word."""
+    for how in ("a sample more", "a channel more"):
+        taken = [name for name in subject.shapes if _takes(subject, name, how)]
+        if taken:
+            names = ", ".join(taken)
+            yield Note("shapes", f"windows with {how} are answered without an error: {names}")
+
+
+def _takes(subject: Subject, name: str, how: str) -> bool:
+    inputs, quality = subject.examples(2)
+    x = inputs[name]
+    if how == "a sample more":
+        inputs[name] = torch.cat([x, x[..., -1:]], dim=-1)
+    elif x.dim() > 2:
+        inputs[name] = torch.cat([x, x[:, -1:]], dim=1)
+    else:
+        return False
+    try:
+        subject.infer(inputs, quality)
+    except ModelFault:
+        return False
+    return True
