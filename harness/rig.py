@@ -47,6 +47,51 @@ class ModelEntry:
     """Modality -> {"role", "stream", "seconds", "rate_hz"}: overrides of the automatic wiring by kind."""
     virtual_ms: float = 5.0
     """Model time assumed in virtual time, where the host's speed must not enter a verdict."""
+    url: str | None = None
+    """Of a server with /infer and /model, such as `hil serve`; then there is neither factory nor file."""
+    timeout_ms: float = 1000.0
+    """How long that server may take for one request."""
+    allow_remote: bool = False
+    """The server may be on another machine."""
+
+
+@dataclass(frozen=True)
+class EndpointEntry:
+    """One endpoint of an API: what is sent and what must come back."""
+
+    name: str
+    path: str
+    method: str = "post"
+    payload: Any = None
+    """Plain values, sent as JSON; None and nothing below: no body."""
+    payload_file: str | None = None
+    """JSON in a file instead."""
+    live: bool = False
+    """The newest inputs of the model instead, as harness.api.wire has them."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """``env:NAME`` stands for what an environment variable holds; no credential stands here."""
+    status: int = 200
+    schema: Mapping[str, Any] | None = None
+    """JSON Schema of the response."""
+    is_json: bool = True
+    """The response must be JSON."""
+    budget_ms: float | None = 100.0
+    """None: its latency is not judged."""
+    repeat: int = 30
+    """Calls in one run."""
+
+
+@dataclass(frozen=True)
+class ApiEntry:
+    """An HTTP API that is tested beside the streams."""
+
+    base_url: str
+    endpoints: Mapping[str, EndpointEntry]
+    timeout_ms: float = 1000.0
+    allow_remote: bool = False
+    """It may be on another machine."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of every endpoint."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +108,23 @@ class WindowEntry:
 
 
 @dataclass(frozen=True)
+class MonitorEntry:
+    """What is watched beside a run in real time; a run in virtual time is not watched."""
+
+    resources: bool = True
+    """Memory, CPU, threads, files and queue depth, once a second."""
+    stacks: bool = True
+    """What the consumer runs while a window is overdue, and garbage collections."""
+    sample_ms: float = 10.0
+    """How often an overdue consumer is looked at."""
+    flight_recorder: bool = True
+    """Keep the last seconds, and write them to the run's folder when a window is judged too late."""
+    keep_s: float = 10.0
+    most: int = 3
+    """Flights written in a run."""
+
+
+@dataclass(frozen=True)
 class Rig:
     """One bench, or its simulation."""
 
@@ -70,6 +132,8 @@ class Rig:
     sensors: Mapping[str, SensorEntry]
     model: ModelEntry = ModelEntry()
     window: WindowEntry = WindowEntry()
+    monitor: MonitorEntry = MonitorEntry()
+    api: ApiEntry | None = None
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Check -> its limits' keys -> values; a check that is not listed is not run."""
     duration_s: float = 30.0
@@ -96,4 +160,8 @@ def rig_from_dict(data: Mapping[str, Any]) -> Rig:
     made["sensors"] = {role: SensorEntry(**entry) for role, entry in data["sensors"].items()}
     made["model"] = ModelEntry(**data["model"])
     made["window"] = WindowEntry(**data["window"])
+    if data.get("api") is not None:
+        endpoints = {name: EndpointEntry(**entry) for name, entry in data["api"]["endpoints"].items()}
+        made["api"] = ApiEntry(**{**data["api"], "endpoints": endpoints})
+    made["monitor"] = MonitorEntry(**data.get("monitor", {}))  # runs from before it was there have none
     return Rig(**made)

@@ -9,12 +9,17 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from harness.rig import ModelEntry, Rig, SensorEntry, WindowEntry
+from harness.api.meaning import api_entry
+from harness.rig import ModelEntry, MonitorEntry, Rig, SensorEntry, WindowEntry
 from harness.rig_meaning import Meaning, near, resolved
 from harness.rig_schema import (
+    ApiSchema,
     ClockSchema,
+    EndpointSchema,
+    ExpectSchema,
     InputSchema,
     ModelSchema,
+    MonitorSchema,
     RigSchema,
     SensorSchema,
     SimulateSchema,
@@ -88,6 +93,10 @@ _MODELS: Sequence[tuple[type[BaseModel], tuple[str, ...]]] = (
     (ModelSchema, ("model",)),
     (InputSchema, ("model", "inputs", "*")),
     (WindowSchema, ("window",)),
+    (ApiSchema, ("api",)),
+    (EndpointSchema, ("api", "endpoints", "*")),
+    (ExpectSchema, ("api", "endpoints", "*", "expect")),
+    (MonitorSchema, ("monitor",)),
 )
 _EXPECTED = {
     "string_type": "text",
@@ -209,6 +218,8 @@ def _to_rig(schema: RigSchema, path: str, text: str) -> Rig:
         sensors={role: to_entry(role, sensor, folder) for role, sensor in schema.sensors.items()},
         model=ModelEntry(**model),
         window=WindowEntry(**schema.window.model_dump()),
+        api=api_entry(schema.api, folder) if schema.api else None,
+        monitor=MonitorEntry(**schema.monitor.model_dump()),
         limits=schema.limits,
         duration_s=schema.duration_s,
         mains_hz=schema.mains_hz,

@@ -16,6 +16,7 @@ from drivers.codec import Sensor
 from drivers.errors import SettingError
 from drivers.registry import load_sensor, make_settings, sensor_names
 from drivers.types import StreamSpec
+from harness.api.meaning import api_problems, model_problems
 from harness.blame import Make, objections
 from harness.checks.registry import check_names, load_check, make_limits
 from harness.yaml_tree import Problem, Tree, Where
@@ -60,6 +61,7 @@ class Meaning:
         self._keys(("subject",), _mapping(top.get("subject")), Profile, "the subject", make_profile)
         self._limits(_mapping(top.get("limits")))
         self._model(_mapping(top.get("model")))
+        self._api(top.get("api"), "api" in _mapping(top.get("limits")))
         return self.problems
 
     def _add(self, where: Where, message: str, at_key: bool = False) -> None:
@@ -192,6 +194,8 @@ class Meaning:
                 self._keys(("limits", name), _mapping(given), check.LIMITS, f"the check {name}", make)
 
     def _model(self, model: Mapping[str, Any]) -> None:
+        for where, text in model_problems(model):
+            self._add(("model", *where), text)
         file = model.get("file")
         if file is not None and model.get("factory") is not None:
             self._add(("model", "file"), "give either factory or file, not both", True)
@@ -199,6 +203,12 @@ class Meaning:
             self._add(("model", "file"), f"no such file: {self._folder / file}")
         for modality, given in _mapping(model.get("inputs")).items():
             self._input(("model", "inputs", modality), _mapping(given))
+
+    def _api(self, api: Any, judged: bool) -> None:
+        for where, text in api_problems(_mapping(api), self._folder):
+            self._add(("api", *where), text)
+        if judged and api is None:
+            self._add(("limits", "api"), "this rig has no `api:` section, so there is nothing to judge", True)
 
     def _input(self, at: Where, given: Mapping[str, Any]) -> None:
         wanted = given.get("stream")

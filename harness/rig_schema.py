@@ -71,6 +71,9 @@ class ModelSchema(_Strict):
     threads: int = Field(1, ge=1, le=64, description="CPU threads; more than one costs tail latency on small machines")
     inputs: dict[str, InputSchema] = Field(default_factory=dict, description="modality -> where it comes from")
     virtual_ms: float = Field(5.0, ge=0, le=10_000, description="model time assumed in virtual time")
+    url: str | None = Field(None, description="server with /infer and /model (`hil serve`) instead of factory or file")
+    timeout_ms: float = Field(1000.0, gt=0, le=60_000, description="how long that server may take for one request")
+    allow_remote: bool = Field(False, description="that server may be on another machine")
 
 
 class WindowSchema(_Strict):
@@ -80,6 +83,52 @@ class WindowSchema(_Strict):
     wait_ms: float = Field(50.0, ge=0, le=10_000, description="how long a window waits for late streams")
     fill_s: float = Field(4.0, ge=0, le=600, description="first window is due this long after the start")
     grace_ms: float = Field(150.0, ge=0, le=10_000, description="no window is due so late before the end")
+
+
+class MonitorSchema(_Strict):
+    """What is watched beside a run in real time."""
+
+    resources: bool = Field(True, description="memory, CPU, threads, files and queue depth, once a second")
+    stacks: bool = Field(True, description="what runs while a window is overdue, and garbage collections")
+    sample_ms: float = Field(10.0, ge=1, le=1000, description="how often an overdue consumer is looked at")
+    flight_recorder: bool = Field(True, description="write the last seconds when a window is judged too late")
+    keep_s: float = Field(10.0, gt=0, le=120, description="how many seconds a flight covers")
+    most: int = Field(3, ge=1, le=100, description="flights written in a run")
+
+
+class ExpectSchema(_Strict):
+    """What an endpoint must answer."""
+
+    status: int = Field(200, ge=200, le=599, description="HTTP status")
+    structure: dict[str, Any] | None = Field(None, alias="schema", description="JSON Schema of the response")
+    schema_file: str | None = Field(None, description="file with that JSON Schema instead")
+    is_json: bool = Field(True, alias="json", description="the response must be JSON; false: anything will do")
+
+
+class EndpointSchema(_Strict):
+    """One endpoint of the API."""
+
+    path: str | None = Field(None, description="path below base_url, if it is not the endpoint's name")
+    method: Literal["post", "get", "put", "patch", "delete"] = Field("post", description="HTTP method")
+    payload: Any = Field(None, description="what to send as JSON")
+    payload_file: str | None = Field(None, description="JSON file to send instead")
+    live: bool = Field(False, description="send the newest model inputs of the run instead, as /infer takes them")
+    headers: dict[str, str] = Field(default_factory=dict, description='besides the API\'s; credentials as "env:NAME"')
+    expect: ExpectSchema = Field(ExpectSchema(), description="what must come back")
+    budget_ms: float | None = Field(
+        100.0, gt=0, le=60_000, description="how long a call may take; null: latency is not judged"
+    )
+    repeat: int = Field(30, ge=1, le=100_000, description="calls in one run, spread over it")
+
+
+class ApiSchema(_Strict):
+    """An HTTP API that is tested beside the streams."""
+
+    base_url: str = Field(description="such as http://127.0.0.1:8000")
+    timeout_ms: float = Field(1000.0, gt=0, le=60_000, description="how long one call may take at all")
+    allow_remote: bool = Field(False, description="the API may be on another machine")
+    headers: dict[str, str] = Field(default_factory=dict, description='of every endpoint; credentials as "env:NAME"')
+    endpoints: dict[str, EndpointSchema] = Field(min_length=1, description="path, or any name with `path`, -> endpoint")
 
 
 class RigSchema(_Strict):
@@ -98,6 +147,8 @@ class RigSchema(_Strict):
     sensors: dict[str, SensorSchema] = Field(min_length=1, description="role -> sensor")
     model: ModelSchema = ModelSchema()
     window: WindowSchema = WindowSchema()
+    monitor: MonitorSchema = MonitorSchema()
+    api: ApiSchema | None = Field(None, description="an HTTP API that is tested beside the streams")
     limits: dict[str, dict[str, Any]] = Field(min_length=1, description="check -> limits; see `hil list checks`")
 
 
