@@ -18,6 +18,7 @@ from drivers.rawlog import DiskError
 from harness.bench import Bench, Mode, open_bench, stream_specs
 from harness.connecting import HeardLink, told_to_sample_ns
 from harness.judge import judge
+from harness.observer import NOBODY, Observer
 from harness.recorder import Recorder
 from harness.recording import Recording
 from harness.report.document import document, to_json
@@ -54,10 +55,12 @@ def run_rig(
     directory: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     prepared: ModelStage | None = None,
+    observer: Observer = NOBODY,
 ) -> Result:
     """Run a rig once. ``directory`` takes the recording and the reports; None keeps all in memory.
 
     ``prepared``: the rig's model, loaded and warmed up before, for many runs of one rig; it stays as it is.
+    ``observer`` is told what happens, and gives facts of this machine for the report.
 
     However the run ends, it ends with verdicts and reports. What keeps it from beginning is raised: ModelError, and
     LinkError where the simulators cannot be started.
@@ -68,6 +71,7 @@ def run_rig(
     if prepared is None:
         stage.prepare(stream_specs(rig))  # before simulated sensors boot: they do not wait for a slow model
     with open_bench(rig, mode) as bench:
+        observer.opened(bench.clock)
         specs = {role: driver.streams for role, driver in bench.drivers.items()}
         recorder = Recorder(directory, rig, bench.clock, specs)
         for role, driver in bench.drivers.items():
@@ -75,13 +79,14 @@ def run_rig(
         session = Session(
             rig, bench.clock, bench.inbox, bench.drivers, recorder, stage, on_progress,
             begin_ns=bench.start_ns, modelled_ns=round(rig.model.virtual_ms * 1e6), trouble=bench.trouble,
+            observer=observer,
         )  # fmt: skip
         with _signals_end(session) as received:
             session.run()
         stamp_errors = _stamp_errors(bench)
     with suppress(DiskError):  # which the recorder remembers
         recorder.truth(bench.truths)
-    host = {"utc": began_utc, **_versions(), **stage.host, **bench.host, **stamp_errors}
+    host = {"utc": began_utc, **_versions(), **stage.host, **bench.host, **stamp_errors, **observer.host()}
     recording = recorder.finish(
         start_ns=session.start_ns,
         stop_ns=session.stop_ns,

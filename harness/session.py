@@ -17,12 +17,12 @@ import numpy as np
 from drivers.clock import Clock, Inbox, VirtualClock, to_ns
 from drivers.driver import Driver
 from drivers.errors import SensorError
-from drivers.quality import scores, window_s
 from drivers.rawlog import DiskError
 from drivers.types import Batch, Event, FloatArray, IntArray, LinkDown, LinkItem, LinkUp, Notice, Samples
+from harness.observer import NOBODY, Observer
 from harness.recorder import Recorder
 from harness.rig import Rig
-from harness.track import Track
+from harness.track import Track, live_scores
 from harness.windowing import Closing, Schedule, close_windows, waits_for
 
 QUALITY_EVERY_NS = 1_000_000_000
@@ -102,6 +102,8 @@ class Session:
     """Virtual time: the model time that is assumed for each window."""
     trouble: Callable[[], str] = lambda: ""
     """Asked once a second: why the run cannot go on, or nothing."""
+    observer: Observer = NOBODY
+    """Is told what happens."""
     roles: dict[str, _Role] = field(default_factory=dict)
     connect_errors: dict[str, str] = field(default_factory=dict)
     interrupted: str = ""
@@ -185,9 +187,10 @@ class Session:
 
     def _connected(self) -> bool:
         """Every role streams, or has failed to."""
-        for role in self.roles.values():
+        for name, role in self.roles.items():
             if role.streaming_ns is None and role.driver.streaming:
                 role.streaming_ns = self.clock.now_ns()
+                self.observer.connected(name, role.begun_ns or role.streaming_ns, role.streaming_ns)
         return all(role.driver.streaming or name in self.connect_errors for name, role in self.roles.items())
 
     def _stream(self) -> None:
@@ -199,6 +202,7 @@ class Session:
         self.start_ns, self.stop_ns = start_ns, start_ns + to_ns(self.rig.duration_s)
         self.schedule = Schedule.of(self.rig.window, start_ns, self.stop_ns)
         self.recorder.start(start_ns, self.waited)
+        self.observer.begun(start_ns, self.waited)
         if isinstance(self.clock, VirtualClock):
             self.clock.checkpoint_ns = self.stop_ns
             self._virtual_loop()
@@ -220,6 +224,7 @@ class Session:
                 self._tick()
                 self.recorder.tick(self.clock.now_ns())
                 self._show()
+                self.observer.beside(self.clock.now_ns(), self.inbox.depth())
             if closed:
                 self._score()
             idle = not closed and _READY_NS < left_ns <= _SPARE_NS
@@ -245,6 +250,7 @@ class Session:
             stamps = np.full((len(due), 6), -1, dtype=np.int64)
             stamps[:, 0] = due
             late = np.zeros((len(due), len(self.waited)), dtype=np.int64)
+            self.observer.windows(stamps, late)
             self._held.append((stamps, late, np.full((len(due), 1), np.nan)))
         self._record_windows(self.stage.outputs or 1)
 
@@ -291,6 +297,7 @@ class Session:
                 self.recorder.samples(name, event, times_ns)
             else:
                 self.recorder.event(name, event)
+                self.observer.incident(name, event)
                 if isinstance(event, LinkDown | LinkUp):
                     role.problem = f"{name}: {event.reason}" if isinstance(event, LinkDown) else ""
 
@@ -303,7 +310,9 @@ class Session:
                     self.connect_errors[name] = f"{type(error).__name__}: {error}"
                 else:
                     role.problem = f"{name}: {error}"
-                    self.recorder.event(name, Notice("reconnect_failed", str(error), self.clock.now_ns()))
+                    notice = Notice("reconnect_failed", str(error), self.clock.now_ns())
+                    self.recorder.event(name, notice)
+                    self.observer.incident(name, notice)
                     role.driver.give_up()
 
     # --- windows ------------------------------------------------------------------------------
@@ -337,6 +346,7 @@ class Session:
             self._worst_ns = max(self._worst_ns, int((stamps[produced, 5] - stamps[produced, 0]).max()))
         self._held.append((stamps, closing.late, outputs))
         self._record_windows(self.stage.outputs)
+        self.observer.windows(stamps, closing.late)
         return True
 
     def _record_windows(self, columns: int) -> None:
@@ -363,14 +373,19 @@ class Session:
             key = next(self._scoring)
             if now_ns - self._scored_ns[key] >= QUALITY_EVERY_NS:
                 self._scored_ns[key] = now_ns
-                self.quality[key] = live_quality(self.tracks[key], np.array([now_ns]))
+                self.quality[key] = self._scores(key, np.array([now_ns]))
                 return
 
     def _quality_then(self, due_ns: IntArray) -> dict[str, FloatArray]:
         """Virtual time: the quality that was known when each window was due, refreshed every whole second."""
         moments = self.start_ns + (due_ns - self.start_ns) // QUALITY_EVERY_NS * QUALITY_EVERY_NS
         ends_ns, place = np.unique(moments, return_inverse=True)
-        return {key: live_quality(track, ends_ns)[place] for key, track in self.tracks.items()}
+        return {key: self._scores(key, ends_ns)[place] for key in self.tracks}
+
+    def _scores(self, key: str, ends_ns: IntArray) -> FloatArray:
+        found = live_scores(self.tracks[key], ends_ns)
+        self.observer.scored(key, ends_ns, found)
+        return found.score
 
     def _show(self, trouble: str = "") -> None:
         elapsed = max(0, self.clock.now_ns() - self.start_ns) / 1e9
@@ -379,9 +394,3 @@ class Session:
         self.on_progress(
             Progress(elapsed, self.rig.duration_s, samples, self._next_window, self._worst_ns / 1e6, troubles)
         )
-
-
-def live_quality(track: Track, ends_ns: IntArray) -> FloatArray:
-    """Score of the windows of the stream's modality that end at ``ends_ns`` (w,); NaN where unknown."""
-    values, times_ns = track.since(int(ends_ns[0]) - to_ns(window_s(track.spec.kind) + 1.0))
-    return scores(values, times_ns, track.spec, ends_ns).score

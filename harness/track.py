@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from drivers.clock import to_ns
+from drivers.quality import Scores, scores, window_s
 from drivers.types import FloatArray, IntArray, Samples, StreamSpec
 
 
@@ -95,3 +97,9 @@ class Track:
         place = np.searchsorted(self.arrival_ns, moment_ns, side="right")
         never = np.iinfo(np.int64).min
         return np.asarray(np.concatenate([[never], self.arrival_ns])[place], dtype=np.int64)
+
+
+def live_scores(track: Track, ends_ns: IntArray) -> Scores:
+    """Scores of the windows of the stream's modality that end at ``ends_ns`` (w,); NaN where unknown."""
+    values, times_ns = track.since(int(ends_ns[0]) - to_ns(window_s(track.spec.kind) + 1.0))
+    return scores(values, times_ns, track.spec, ends_ns)
