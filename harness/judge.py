@@ -20,7 +20,8 @@ def judge(recording: Recording) -> list[Verdict]:
                     (recording.stop_ns - recording.start_ns) / 1e9, "s", recording.rig.duration_s)
         )  # fmt: skip
     started = not recording.meta.get("connect_errors")
-    for name in recording.rig.limits:
+    asked = [*recording.rig.limits, *(["api"] if recording.rig.api and "api" not in recording.rig.limits else [])]
+    for name in asked:
         if name in ALWAYS:
             continue
         if started:
