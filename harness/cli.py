@@ -13,6 +13,7 @@ from rich.console import Console
 
 from drivers.errors import LinkError, SensorError
 from harness import commands
+from harness.api import command as api_serve
 from harness.model.check import command as model_check
 from harness.model.errors import ModelError
 from harness.recording_files import RecordingError
@@ -82,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_discover,
         _add_schema,
         model_check.add,
+        api_serve.add,
     )
     for add in every:
         add(some)
