@@ -125,6 +125,28 @@ class MonitorEntry:
 
 
 @dataclass(frozen=True)
+class LogEntry:
+    """Where `hil run` logs what happens, as JSON lines."""
+
+    file: str | None = None
+    """In the run's folder unless it is an absolute path; None: no log."""
+    level: str = "info"
+    rotate_mb: float = 10.0
+    keep: int = 5
+    """Full files that stay beside the one that is written."""
+    personal: str = "hash"
+    """What becomes of personal data: ``hash``, ``drop`` or ``keep``."""
+
+
+@dataclass(frozen=True)
+class HealthEntry:
+    """When a run in real time alerts: limits on the mean of a metric's last ten values."""
+
+    above: Mapping[str, float] = field(default_factory=dict)
+    below: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Rig:
     """One bench, or its simulation."""
 
@@ -133,6 +155,8 @@ class Rig:
     model: ModelEntry = ModelEntry()
     window: WindowEntry = WindowEntry()
     monitor: MonitorEntry = MonitorEntry()
+    log: LogEntry = LogEntry()
+    health: HealthEntry = HealthEntry()
     api: ApiEntry | None = None
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Check -> its limits' keys -> values; a check that is not listed is not run."""
@@ -164,4 +188,5 @@ def rig_from_dict(data: Mapping[str, Any]) -> Rig:
         endpoints = {name: EndpointEntry(**entry) for name, entry in data["api"]["endpoints"].items()}
         made["api"] = ApiEntry(**{**data["api"], "endpoints": endpoints})
     made["monitor"] = MonitorEntry(**data.get("monitor", {}))  # runs from before it was there have none
+    made["log"], made["health"] = LogEntry(**data.get("log", {})), HealthEntry(**data.get("health", {}))
     return Rig(**made)

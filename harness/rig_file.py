@@ -10,14 +10,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from harness.api.meaning import api_entry
-from harness.rig import ModelEntry, MonitorEntry, Rig, SensorEntry, WindowEntry
+from harness.rig import HealthEntry, LogEntry, ModelEntry, MonitorEntry, Rig, SensorEntry, WindowEntry
 from harness.rig_meaning import Meaning, near, resolved
 from harness.rig_schema import (
     ApiSchema,
     ClockSchema,
     EndpointSchema,
     ExpectSchema,
+    HealthSchema,
     InputSchema,
+    LogSchema,
     ModelSchema,
     MonitorSchema,
     RigSchema,
@@ -97,6 +99,8 @@ _MODELS: Sequence[tuple[type[BaseModel], tuple[str, ...]]] = (
     (EndpointSchema, ("api", "endpoints", "*")),
     (ExpectSchema, ("api", "endpoints", "*", "expect")),
     (MonitorSchema, ("monitor",)),
+    (LogSchema, ("log",)),
+    (HealthSchema, ("health",)),
 )
 _EXPECTED = {
     "string_type": "text",
@@ -220,6 +224,8 @@ def _to_rig(schema: RigSchema, path: str, text: str) -> Rig:
         window=WindowEntry(**schema.window.model_dump()),
         api=api_entry(schema.api, folder) if schema.api else None,
         monitor=MonitorEntry(**schema.monitor.model_dump()),
+        log=LogEntry(**schema.log.model_dump()),
+        health=HealthEntry(**schema.health.model_dump()),
         limits=schema.limits,
         duration_s=schema.duration_s,
         mains_hz=schema.mains_hz,

@@ -19,6 +19,7 @@ from drivers.types import StreamSpec
 from harness.api.meaning import api_problems, model_problems
 from harness.blame import Make, objections
 from harness.checks.registry import check_names, load_check, make_limits
+from harness.monitor.run_metrics import health_problems
 from harness.yaml_tree import Problem, Tree, Where
 from simulators.draws import Draws
 from simulators.faults.registry import fault_names, load_fault, make_fault
@@ -62,6 +63,7 @@ class Meaning:
         self._limits(_mapping(top.get("limits")))
         self._model(_mapping(top.get("model")))
         self._api(top.get("api"), "api" in _mapping(top.get("limits")))
+        self._health(_mapping(top.get("health")))
         return self.problems
 
     def _add(self, where: Where, message: str, at_key: bool = False) -> None:
@@ -209,6 +211,10 @@ class Meaning:
             self._add(("api", *where), text)
         if judged and api is None:
             self._add(("limits", "api"), "this rig has no `api:` section, so there is nothing to judge", True)
+
+    def _health(self, health: Mapping[str, Any]) -> None:
+        for where, text in health_problems(health, self._streams):
+            self._add(("health", *where), text, True)
 
     def _input(self, at: Where, given: Mapping[str, Any]) -> None:
         wanted = given.get("stream")

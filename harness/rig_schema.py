@@ -131,6 +131,27 @@ class ApiSchema(_Strict):
     endpoints: dict[str, EndpointSchema] = Field(min_length=1, description="path, or any name with `path`, -> endpoint")
 
 
+class LogSchema(_Strict):
+    """A log of what happens, as JSON lines."""
+
+    file: str | None = Field(None, min_length=1, description="where, in the run's folder; without it no log is written")
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
+    rotate_mb: float = Field(10.0, ge=0.01, le=10_000, description="a file that is this large is put aside")
+    keep: int = Field(5, ge=1, le=1000, description="how many files that were put aside stay")
+    personal: Literal["hash", "drop", "keep"] = Field(
+        "hash", description="personal data: pseudonyms of this log alone, left out, or as it is"
+    )
+
+
+class HealthSchema(_Strict):
+    """When a run in real time alerts: limits on the mean of a metric's last ten values."""
+
+    above: dict[str, float] = Field(
+        default_factory=dict, description="metric -> limit: latency_ms, misses, inbox_depth, rss_mb"
+    )
+    below: dict[str, float] = Field(default_factory=dict, description="metric -> limit: quality/ROLE/STREAM")
+
+
 class RigSchema(_Strict):
     """A bench, or its simulation."""
 
@@ -148,6 +169,8 @@ class RigSchema(_Strict):
     model: ModelSchema = ModelSchema()
     window: WindowSchema = WindowSchema()
     monitor: MonitorSchema = MonitorSchema()
+    log: LogSchema = LogSchema()
+    health: HealthSchema = HealthSchema()
     api: ApiSchema | None = Field(None, description="an HTTP API that is tested beside the streams")
     limits: dict[str, dict[str, Any]] = Field(min_length=1, description="check -> limits; see `hil list checks`")
 
