@@ -1,18 +1,16 @@
 """The interface that the system under test relies on: its debugging checks, run on every kind of driver.
 
 The first half holds the contract in words of our own. The second takes the functions themselves out of the
-debugging guide (``pytest --guide PATH``) and runs them as they are printed.
+debugging guide (``pytest --guide PATH``) and runs them as they are printed; test_guide.py does so with the rest of it.
 """
 
 from __future__ import annotations
 
-import ast
 import math
 import os
 import re
 import unittest
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,27 +165,6 @@ def test_a_modality_that_was_away_is_out_of_step() -> None:
 
 
 # --- the guide's own functions --------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def printed(request: pytest.FixtureRequest) -> Callable[..., Any]:
-    """``printed(name, **globals)``: a function or class of the guide, as it is printed."""
-    path: Path = request.config.getoption("guide")
-    if not path.is_file():
-        pytest.skip(f"not run: no debugging guide at {path}")
-    blocks = re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-
-    def take(name: str, **globals_: Any) -> Any:
-        for block in blocks:
-            nodes = ast.parse(block).body
-            found = [n for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef) and n.name == name]
-            if found:
-                imports = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
-                exec(compile(ast.Module([*imports, *found], []), f"{path.name}: {name}", "exec"), globals_)  # the guide
-                return globals_[name]
-        raise AssertionError(f"{path} prints no {name}")
-
-    return take
 
 
 def test_the_guides_hardware_check_passes_on_every_simulated_sensor(
