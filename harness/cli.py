@@ -16,6 +16,8 @@ from harness import commands
 from harness.api import command as api_serve
 from harness.model.check import command as model_check
 from harness.model.errors import ModelError
+from harness.monitor.observing import add_log_options
+from harness.probe import EXIT_MEANING as PROBE_MEANING
 from harness.recording_files import RecordingError
 from harness.rig_file import RigError
 from harness.scorecard.verdict import MEANING as SCORECARD_MEANING
@@ -23,11 +25,7 @@ from harness.verdict import EXIT_MEANING
 from harness.xdf_read import XdfError
 
 _CODES = "exit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_MEANING.items())
-_PROBE_CODES = """exit codes:
-  0    every stream with a rate brought samples
-  1    the sensor does not answer, or not as its protocol says, or a stream is silent
-  2    usage error
-  3    the link could not be opened, or went away"""
+_PROBE_CODES = "exit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in PROBE_MEANING.items())
 _USER = (RigError, commands.UsageError, RecordingError, XdfError)
 """Errors whose text says it all."""
 _PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
@@ -132,6 +130,7 @@ def _add_run(some: _Commands[argparse.ArgumentParser]) -> None:
     folder = run.add_mutually_exclusive_group()
     folder.add_argument("--out", type=Path, metavar="DIR", help="folder for the recording (default runs/NAME-UTC)")
     folder.add_argument("--no-recording", action="store_true", help="keep everything in memory, write no folder")
+    add_log_options(run)
     _add_outputs(run, "no progress and no table: only the exit code, and errors")
     run.set_defaults(call=commands.run)
 
@@ -195,10 +194,15 @@ def _add_simulate(some: _Commands[argparse.ArgumentParser]) -> None:
 
 def _add_probe(some: _Commands[argparse.ArgumentParser]) -> None:
     about = (
-        "Connects to one sensor, listens for a few seconds, and shows streams, rates, losses, age and quality.\n\n"
+        "Connects to one sensor, listens for some seconds, and judges four things, step by step:\n"
+        "connect (is it there, how soon), acquire (does every stream come, at what rate, what is lost), format\n"
+        "(are these its samples, what is malformed) and quality (score, flags, the parts that are lowest). Where one\n"
+        "is wrong it says what is likely and what to try.\n\n"
         "  hil probe openbci-cyton --port /dev/ttyUSB0\n"
         "  hil probe heart-rate --address 'Polar H10' --seconds 20\n"
-        "  hil probe openbci-cyton --simulate --set 'streams={ecg: [1]}'"
+        "  hil probe openbci-cyton --simulate --set 'streams={ecg: [1]}' --json -\n"
+        "  hil probe openbci-cyton --simulate --set 'streams={ecg: [1]}' --fault '{fault: lead_off}'\n\n"
+        "A quality that takes longer to tell than --seconds is INCONCLUSIVE, which is said and changes no exit code."
     )
     probe = _described(
         some.add_parser("probe", help="connect to one sensor and say what it delivers"), about, _PROBE_CODES
@@ -210,7 +214,16 @@ def _add_probe(some: _Commands[argparse.ArgumentParser]) -> None:
     where.add_argument("--simulate", action="store_true", help="a simulated sensor, in virtual time")
     probe.add_argument("--baud", type=int, metavar="RATE", help="line rate, if not the sensor's own")
     probe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the sensor")
-    probe.add_argument("--seconds", type=float, default=5.0, metavar="S", help="how long to listen (default 5)")
+    probe.add_argument(
+        "--fault", action="append", default=[], metavar="{...}",
+        help="with --simulate, YAML: {fault: name, keys}; see `hil list faults`",
+    )  # fmt: skip
+    probe.add_argument("--seed", type=int, metavar="N", help="with --simulate: seed of every random draw (default 0)")
+    probe.add_argument(
+        "--seconds", type=float, metavar="S",
+        help="how long to listen (default: what the slowest quality score of its streams takes, 5 to 13)",
+    )  # fmt: skip
+    _add_outputs(probe, "say nothing: only the exit code, and errors")
     probe.set_defaults(call=commands.probe)
 
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.console import Console
 
-from drivers.clock import RealClock, to_ns
+from drivers.clock import RealClock
 from drivers.driver import Driver
 from drivers.links import make_link, settle
 from drivers.registry import line_options, load_sensor, make_settings
 from harness.bench import Mode
+from harness.monitor.observing import log_entry, observing, said
 from harness.report.document import to_json
 from harness.report.junit import to_junit
 from harness.report.terminal import ProgressBar, show_report
@@ -55,15 +56,20 @@ def run(given: argparse.Namespace, err: Console) -> int:
         if not made and not (directory.is_dir() and not any(directory.iterdir())):
             raise UsageError(f"--out: {directory} is not an empty folder; a recording is never overwritten")
         directory.mkdir(parents=True, exist_ok=True)
-    bar = ProgressBar(err, given.quiet)
+    bar = ProgressBar(err, given.quiet or given.log_console)
     try:
-        result = run_rig(rig, mode, directory, bar)
+        log = log_entry(rig.log, given, directory)
+        with observing(rig, mode, log, given.log_console, said(given)) as watch:
+            result = run_rig(rig, mode, directory, bar, observer=watch.observer)
+            watch.ended(result)
     finally:
         bar.close()
         if directory is not None and made and not any(directory.iterdir()):
             directory.rmdir()  # the run never began
     if directory is not None and not given.quiet:
         err.print(f"recorded in {directory}", markup=False, highlight=False)
+    if watch.path is not None and not given.quiet:
+        err.print(f"logged in {watch.path}", markup=False, highlight=False)
     return _hand_over(result, given, err)
 
 
@@ -181,10 +187,7 @@ def simulated_sensor(given: argparse.Namespace, rig: Rig | None) -> SimulatedSpe
     for stream, signal in signals.items():
         if not isinstance(signal, Mapping):
             raise UsageError(f"--signal: expected {stream}={{signal: name, ...}}, found {signal!r}")
-    faults = [*base.faults, *(plain_yaml(text, "--fault") for text in given.fault)]
-    for fault in faults:
-        if not isinstance(fault, Mapping):
-            raise UsageError(f"--fault: expected {{fault: name, ...}}, found {fault!r}")
+    faults = [*base.faults, *_faults(given.fault)]
     clock = {**base.clock, "ppm": given.ppm} if given.ppm else base.clock
     settings = {**base.settings, **plain_pairs(given.set, "--set")}
     return replace(base, settings=settings, signals=signals, faults=faults, clock=clock)
@@ -205,9 +208,33 @@ def _entry(rig: Rig, sensor: str, role: str | None) -> SensorEntry:
 
 def probe(given: argparse.Namespace, err: Console) -> int:
     """hil probe"""
-    from harness.probe import probe_driver
+    from harness.probe import default_seconds, probe, show_report
 
-    _positive("--seconds", given.seconds)
+    if given.seconds is not None:
+        _positive("--seconds", given.seconds)
+    driver = _probed(given)
+    seconds = default_seconds(driver) if given.seconds is None else given.seconds
+    to_stdout = str(given.json) == "-"
+    out = err if to_stdout else Console()
+    if not given.quiet:
+        text = f"connecting to {driver.name}: {driver.link.description} ..., then listening for {seconds:g} s"
+        out.print(text, markup=False, highlight=False)
+    report = probe(driver, seconds)
+    if given.json is not None:
+        text = to_json(report.document())
+        if to_stdout:
+            _write(text)
+        else:
+            given.json.write_text(text, encoding="utf-8")
+    if given.junit is not None:
+        given.junit.write_text(to_junit(report.document(), report.verdicts), encoding="utf-8")
+    if not given.quiet:
+        show_report(report, out)
+    return report.exit_code
+
+
+def _probed(given: argparse.Namespace) -> Driver:
+    """The driver that the command line asks to probe; UsageError or SettingError."""
     settings = plain_pairs(given.set, "--set")
     sensor = load_sensor(given.sensor)
     made = make_settings(sensor, settings)
@@ -217,15 +244,24 @@ def probe(given: argparse.Namespace, err: Console) -> int:
     if given.simulate:
         if given.baud is not None:
             raise UsageError("--baud: a simulated sensor has no line whose rate could be set")
-        driver = simulated(given.sensor, **settings)
-    else:
-        options = line_options(made) if sensor.LINK == "serial" else {}
-        if sensor.LINK == "serial" and given.baud:
-            options["baud"] = given.baud
-        made, clock = settle(sensor, made, given.address), RealClock()
-        link = make_link(sensor, port=given.port, address=given.address, clock=clock, settings=made, **options)
-        driver = Driver(sensor.host(made), link, name=given.sensor)
-    return probe_driver(driver, to_ns(given.seconds), Console())
+        return simulated(given.sensor, seed=given.seed or 0, faults=_faults(given.fault), **settings)
+    if given.fault or given.seed is not None:
+        raise UsageError("--fault and --seed: they belong to --simulate")
+    options = line_options(made) if sensor.LINK == "serial" else {}
+    if sensor.LINK == "serial" and given.baud:
+        options["baud"] = given.baud
+    made, clock = settle(sensor, made, given.address), RealClock()
+    link = make_link(sensor, port=given.port, address=given.address, clock=clock, settings=made, **options)
+    return Driver(sensor.host(made), link, name=given.sensor)
+
+
+def _faults(given: Sequence[str]) -> list[Mapping[str, Any]]:
+    """Each a mapping in YAML; UsageError."""
+    faults = [plain_yaml(text, "--fault") for text in given]
+    for fault in faults:
+        if not isinstance(fault, Mapping):
+            raise UsageError(f"--fault: expected {{fault: name, ...}}, found {fault!r}")
+    return faults
 
 
 # --- scorecard --------------------------------------------------------------------------------

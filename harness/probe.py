@@ -1,170 +1,128 @@
-"""One sensor: does it connect, deliver, in the right format, with what rate, age and quality?"""
+"""One sensor: does it connect, deliver, in the right format, with what rate, age and quality?
+
+from harness.probe import probe
+report = probe(driver)  # our Driver, or any object with connect() and read_data(timeout)
+report.interface_passed  # True or False
+print(*report.messages, sep="\\n")
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from drivers.driver import Driver
-from drivers.errors import SensorError
-from drivers.types import (
-    CounterReset,
-    Event,
-    FloatArray,
-    LinkDown,
-    LinkUp,
-    Lost,
-    Malformed,
-    Notice,
-    Reading,
-    Reordered,
-    Repeated,
-    Samples,
-    StreamSpec,
-)
+from drivers.clock import Clock
+from harness.probing.judging import judge, needed_s
+from harness.probing.listening import Heard, Interface, Listened, listen
+from harness.probing.showing import document, show
+from harness.verdict import Outcome, Verdict
 
-_AGE = "age: of the newest sample when it was read, median / largest; a delay that never varies does not show in it"
-_INCIDENTS: dict[type, str] = {
-    Malformed: "malformed pieces",
-    CounterReset: "resets of the counter or clock",
-    LinkDown: "losses of the link",
-    LinkUp: "returns of the link",
+EXIT_MEANING = {
+    0: "nothing is wrong: connected, every stream with a rate came, in the right format, and no quality is low",
+    1: "the sensor does not answer, or not as its protocol says; or a stream is silent, off its rate, lossy,\n"
+    "       malformed or of low quality",
+    2: "usage error",
+    3: "the link could not be opened, or went away: nothing is said about the sensor",
 }
+"""What is INCONCLUSIVE, such as a quality that takes longer to tell, is said and changes no exit code."""
 
 
-@dataclass
-class Heard:
-    """What one stream delivered while it was probed."""
+_FINE = (Outcome.PASS, Outcome.INCONCLUSIVE)
 
-    values: list[FloatArray] = field(default_factory=list)
-    ages_ms: list[float] = field(default_factory=list)
-    """Age of the newest sample of each reading, at the moment when it was read."""
-    score: float = float("nan")
-    flags: frozenset[str] = frozenset()
+
+@dataclass(frozen=True, eq=False)
+class ProbeReport:
+    """What one probe found."""
+
+    verdicts: tuple[Verdict, ...]
+    """Of the checks connect, acquire, format and quality, at least one each."""
+    messages: tuple[str, ...]
+    """Sentences that say how it went, to be searched for: the first words are fixed, the reason follows a colon."""
+    heard: Listened
 
     @property
-    def count(self) -> int:
-        """Samples."""
-        return sum(len(part) for part in self.values)
+    def streams(self) -> Mapping[str, Heard]:
+        """What each stream delivered."""
+        return self.heard.streams
+
+    @property
+    def interface_passed(self) -> bool:
+        """It connected and delivered data in the right format. Their quality is another matter and only warned of."""
+        return all(v.outcome in _FINE for v in self.verdicts if v.check != "quality")
+
+    @property
+    def exit_code(self) -> int:
+        """See EXIT_MEANING; 3 wins over 1."""
+        outcomes = {verdict.outcome for verdict in self.verdicts}
+        return 3 if Outcome.INVALID in outcomes else 1 if Outcome.FAIL in outcomes else 0
+
+    def document(self) -> dict[str, Any]:
+        """As plain data, for harness.report.document.to_json and harness.report.junit.to_junit."""
+        code = self.exit_code
+        return document(self.heard, self.verdicts, self.messages, code, " ".join(EXIT_MEANING[code].split()))
 
 
-def probe_driver(driver: Driver, duration_ns: int, out: Console) -> int:
-    """Prints what was found; 0 if every stream with a rate brought samples, 1 if not, 3 if the link could not be
-    opened or went away.
+def probe(driver: Interface, seconds: float | None = None, clock: Clock | None = None) -> ProbeReport:
+    """Connect to a sensor, listen, close, and say what was found; whatever it raises is a finding.
+
+    ``driver`` is a Driver, real or simulated, or any object with ``connect()`` and ``read_data(timeout=...)``; its
+    readings are mappings with physiological, timestamps and quality_metrics, each array plain or by stream.
+    ``seconds``: by default as many as the slowest quality score of its streams needs, and at least 5. ``clock``: the
+    driver's own if it has one, else the machine's.
     """
-    out.print(f"connecting to {driver.name}: {driver.link.description} ...", markup=False, highlight=False)
-    if not driver.connect():
-        return _failed(driver, out)
-    heard, events, elapsed_s = _listen(driver, duration_ns)
-    down = next((event for event in events if isinstance(event, LinkDown)), None)
-    driver.close()
-    if any(stream.count for stream in heard.values()):
-        out.print(_table(driver.streams, heard, elapsed_s))
-        out.print(_AGE, style="dim", highlight=False)
-    _show_events(events, out)
-    if down is not None:
-        _red(out, f"the link went down while it was probed: {down.reason}")
-        return 3
-    silent = [spec.name for spec in driver.streams if spec.rate_hz and not heard[spec.name].count]
-    if not any(stream.count for stream in heard.values()):
-        _red(out, f"connected, but no sample came in {elapsed_s:.1f} s: is it switched on, and are the sensor's type, "
-                  "its settings and the baud rate right?")  # fmt: skip
-    elif silent:
-        _red(out, f"no sample of {', '.join(silent)} came in {elapsed_s:.1f} s; --seconds waits longer")
-    else:
-        return 0
-    return 1
+    heard = listen(driver, default_seconds(driver) if seconds is None else seconds, clock)
+    verdicts = judge(heard)
+    return ProbeReport(tuple(verdicts), tuple(_messages(heard, verdicts)), heard)
 
 
-def _failed(driver: Driver, out: Console) -> int:
-    error = driver.last_error
-    _red(out, f"{type(error).__name__}: {error}")
-    return 3 if isinstance(error, ConnectionError) else 1
+def default_seconds(driver: Interface) -> float:
+    """Seconds after which the quality of all its streams should be known."""
+    return needed_s(tuple(getattr(driver, "streams", ())))
 
 
-def _red(out: Console, text: str) -> None:
-    out.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+def probe_driver(driver: Interface, duration_ns: int, out: Console) -> int:
+    """probe(), shown on a console; the exit code, as EXIT_MEANING says."""
+    name, link = getattr(driver, "name", type(driver).__name__), getattr(driver, "link", None)
+    where = f": {link.description}" if link is not None else ""
+    out.print(f"connecting to {name}{where} ...", markup=False, highlight=False)
+    report = probe(driver, duration_ns / 1e9)
+    show_report(report, out)
+    return report.exit_code
 
 
-def _listen(driver: Driver, duration_ns: int) -> tuple[dict[str, Heard], list[Event], float]:
-    heard = {spec.name: Heard() for spec in driver.streams}
-    events: list[Event] = []
-    started_ns = driver.clock.now_ns()
-    end_ns = started_ns + duration_ns
-    while driver.clock.now_ns() < end_ns:
-        reading = driver.read_data(timeout=(end_ns - driver.clock.now_ns()) / 1e9)
-        if reading is not None:
-            _note(reading, heard, driver.clock.now_ns() / 1e9)
-            events += reading.events
-    with suppress(SensorError):  # what it refused with has been told
-        events += [event for event in driver.events(driver.clock.now_ns()) if not isinstance(event, Samples)]
-    return heard, events, (driver.clock.now_ns() - started_ns) / 1e9
+def show_report(report: ProbeReport, out: Console) -> None:
+    """Streams, incidents, verdicts and messages."""
+    show(report.heard, report.verdicts, report.messages, out)
 
 
-def _note(reading: Reading, heard: dict[str, Heard], now_s: float) -> None:
-    quality = reading.quality_metrics
-    for name, values in reading.physiological.items():
-        stream = heard[name]
-        stream.values.append(values)
-        if len(values):
-            stream.ages_ms.append(1e3 * (now_s - float(reading.timestamps[name].max())))
-        stream.score = quality.streams.get(name, float("nan"))
-        stream.flags = quality.flags.get(name, frozenset())
+# --- the sentences ----------------------------------------------------------------------------
 
 
-def _table(streams: Sequence[StreamSpec], heard: dict[str, Heard], elapsed_s: float) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for heading in ("stream", "samples", "Hz", "age ms", "min .. max", "quality"):
-        table.add_column(heading, justify="right" if heading == "samples" else "left", overflow="fold")
-    for spec in streams:
-        stream = heard[spec.name]
-        rate = f"{stream.count / elapsed_s:.1f}" + (f" of {spec.rate_hz:g}" if spec.rate_hz else "")
-        table.add_row(
-            escape(spec.name), str(stream.count), rate, _ages(stream.ages_ms), escape(_range(stream, spec.unit)),
-            escape(_quality(stream)),
-        )  # fmt: skip
-    return table
+def _messages(heard: Listened, verdicts: list[Verdict]) -> list[str]:
+    reason = {(v.check, v.subject): v.reason for v in reversed(verdicts)}
+    if heard.raised:
+        return [f"Hardware interface error: {heard.error}: {type(heard.error).__name__} in {heard.error_step}"]
+    if not heard.connected:
+        return [f"ERROR: Failed to connect to hardware: {reason['connect', heard.name]}"]
+    if heard.first_ms is None:
+        return [f"ERROR: No data received from hardware: {reason['acquire', heard.name]}"]
+    if heard.missing_key:
+        return [f"ERROR: Missing expected data key: {heard.missing_key}: {reason['format', heard.name]}"]
+    warnings = [
+        f"WARNING: Low data quality: {v.value:.2f}: {v.subject}: {v.reason}"
+        for v in verdicts
+        if v.check == "quality" and v.outcome is Outcome.FAIL and v.value is not None
+    ]
+    return warnings + _ending(heard, verdicts, bool(warnings))
 
 
-def _ages(ages_ms: list[float]) -> str:
-    return f"{np.median(ages_ms):.1f} / {max(ages_ms):.1f}" if ages_ms else ""
-
-
-def _range(stream: Heard, unit: str) -> str:
-    if not stream.count:
-        return ""
-    joined = np.concatenate([part.reshape(len(part), -1) for part in stream.values])
-    return f"{joined.min():.4g} .. {joined.max():.4g} {unit}"
-
-
-def _quality(stream: Heard) -> str:
-    score = "unknown" if np.isnan(stream.score) else f"{stream.score:.2f}"
-    flags = ", ".join(sorted(stream.flags - {"unknown"}))
-    return f"{score} ({flags})" if flags else score
-
-
-def _show_events(events: Sequence[Event], out: Console) -> None:
-    said = {event.name: event.value for event in events if isinstance(event, Notice)}
-    for name, value in said.items():
-        out.print(f"the sensor says {name}: {value}", markup=False, highlight=False)
-    counts: Counter[str] = Counter()
-    for event in events:
-        if isinstance(event, Lost | Repeated | Reordered):
-            counts[f"samples of {event.stream} {type(event).__name__.lower()}"] += event.count
-        elif not isinstance(event, Notice):
-            counts[_INCIDENTS[type(event)]] += 1
-    if counts:
-        text = "incidents: " + ", ".join(f"{count} {name}" for name, count in counts.items())
-        out.print(text, style="yellow", markup=False, highlight=False)
-    first = next((event for event in events if isinstance(event, Malformed)), None)
-    if first is not None:
-        text = f"first malformed bytes: {first.reason}: {first.excerpt[:32]!r}"
-        out.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+def _ending(heard: Listened, verdicts: list[Verdict], warned: bool) -> list[str]:
+    if any(v.outcome not in _FINE for v in verdicts if v.check != "quality"):
+        return []  # each verdict says what is wrong, and no sentence says that it passed
+    unknown = [v.subject for v in verdicts if v.check == "quality" and v.outcome is Outcome.INCONCLUSIVE]
+    rest = "; but the quality is low, see the warning" if warned else ""
+    rest += f"; the quality of {', '.join(unknown)} is not known yet" if unknown else ""
+    return [f"Hardware interface test passed{rest}"]
