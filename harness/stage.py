@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from drivers.types import FloatArray, IntArray, StreamSpec
-from harness.model.errors import ModelFault, WiringError
+from harness.model.errors import ModelFault, Unanswered, WiringError
 from harness.model.inputs import Float32Array, InputSpec, cut_windows, unit_scale
 from harness.rig import ModelEntry
 from harness.track import Track
 
+if TYPE_CHECKING:
+    from harness.api.remote import RemoteEngine, RemoteModel
+    from harness.model.load import LoadedModel
+    from harness.model.warming import Engine
+
 WARM_UP = 20
 MOST_FAULTS = 8
 """Kinds of fault that are told apart: a message with a number in it would be a new kind for every window."""
+
+
+Windows: TypeAlias = tuple[Mapping[str, Float32Array], Mapping[str, Float32Array]]
+"""A model's inputs {modality: (w, C, T)} and their quality {modality: (w,)}."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,10 @@ class ModelStage:
     host: dict[str, Any] = field(default_factory=dict)
     """How fast it warmed up on this machine."""
     warm_p50_ms: float = 0.0
+    on_windows: Callable[[Windows], None] = lambda windows: None
+    """Told of every batch of inputs and their quality as it is gathered; it must return at once."""
+    _engine: Engine = field(init=False)
+    _remote: RemoteEngine | None = None
     _tracks: Mapping[str, Track] = field(default_factory=dict)
     _ready: dict[str, tuple[tuple[int, int], tuple[Float32Array, FloatArray]]] = field(default_factory=dict)
     """Modality -> (due time, samples seen) of a window that was cut beforehand, and the window with its coverage."""
@@ -55,11 +68,9 @@ class ModelStage:
         ModelError if it cannot be loaded, wired or run here. A model that faults in its warm-up is a finding
         about the model, and the run will show the rest of it.
         """
-        from harness.model import freeze_garbage, load_model, make_engine, warm_up
+        from harness.model import freeze_garbage, warm_up
 
-        model = load_model(self.entry)
-        self.wires = wire(self.entry, model.inputs, streams)
-        self._engine = make_engine(self.entry, model)
+        self._load(streams)
         sample, quality = self._example()
         try:
             warm = warm_up(self._engine, sample, quality, WARM_UP)
@@ -69,12 +80,30 @@ class ModelStage:
             self.outputs = warm.outputs
             self.host = {"model_warm_up": {"n": warm.n, "first_ms": warm.first_ms, "p50_ms": warm.p50_ms}}
             self.warm_p50_ms = warm.p50_ms
+            if self._remote is not None:
+                self._remote.pace(warm.p50_ms)
         freeze_garbage()
+
+    def _load(self, streams: Mapping[str, StreamSpec]) -> None:
+        """Engine, wires and facts, of a module here (which loads torch) or of one behind a URL."""
+        model: RemoteModel | LoadedModel
+        if self.entry.url:
+            from harness.api.remote import RemoteEngine
+
+            self._engine = self._remote = RemoteEngine(self.entry)
+            model = self._remote.model
+            self.wires = wire(self.entry, model.inputs, streams)
+        else:
+            from harness.model import load_model, make_engine
+
+            model = load_model(self.entry)
+            self.wires = wire(self.entry, model.inputs, streams)
+            self._engine = make_engine(self.entry, model)
         self.facts = {
             "model": model.name,
             "model_sha256": model.sha256,
             "model_parameters": model.parameters,
-            "model_engine": self.entry.engine,
+            "model_engine": "http" if self.entry.url else self.entry.engine,
             "model_inputs": {w.spec.modality: w.stream for w in self.wires},
         }
 
@@ -87,6 +116,13 @@ class ModelStage:
     def attach(self, tracks: Mapping[str, Track]) -> None:
         """Where the samples of each ``role/stream`` will be."""
         self._tracks = tracks
+        if self._remote is not None:
+            self._remote.forget()
+
+    def measured(self) -> dict[str, Any]:
+        """What the run itself showed of the model on this host: of one behind a URL, where its time went."""
+        found = self._remote.measured() if self._remote is not None else {}
+        return {"model_http_ms": found} if found else {}
 
     def _example(self) -> tuple[dict[str, Float32Array], dict[str, Float32Array]]:
         shapes = {w.spec.modality: (1, w.spec.channels, w.spec.length) for w in self.wires}
@@ -127,6 +163,7 @@ class ModelStage:
             score = np.nan_to_num(quality.get(item.stream, np.ones(1)), nan=1.0)  # unknown is no reason for distrust
             inputs[modality] = window
             scores[modality] = np.asarray(score * coverage, dtype=np.float32)
+        self.on_windows((inputs, scores))
         return inputs, scores
 
     def infer(self, inputs: Any) -> FloatArray:
@@ -136,18 +173,18 @@ class ModelStage:
         try:
             found = np.asarray(self._engine.infer(windows, scores), dtype=np.float64)
         except ModelFault as fault:
-            if count == 1:
-                self._count(str(fault))
-                return np.full((1, self.outputs or 1), np.nan)
+            if count == 1 or isinstance(fault, Unanswered):
+                self._count(str(fault), count)
+                return np.full((count, self.outputs or 1), np.nan)
             rows = [self.infer((_row(windows, number), _row(scores, number))) for number in range(count)]
             width = self.outputs or 1  # rows from before the first usable output were made without knowing it
             return np.concatenate([row if row.shape[1] == width else np.full((1, width), np.nan) for row in rows])
         self.outputs = found.shape[1]
         return found
 
-    def _count(self, fault: str) -> None:
+    def _count(self, fault: str, windows: int) -> None:
         kind = fault if fault in self._faults or len(self._faults) < MOST_FAULTS else "faults of other kinds"
-        self._faults[kind] = self._faults.get(kind, 0) + 1
+        self._faults[kind] = self._faults.get(kind, 0) + windows
 
     def errors(self) -> tuple[str, ...]:
         """What the model did wrong, each kind once with the number of windows that it cost."""

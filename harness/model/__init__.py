@@ -1,6 +1,6 @@
 """The model under test: the reference network, how a user's module is loaded, and how it is run.
 
-Names are imported on first use, so that ``harness.model.inputs`` and ``harness.model.errors`` cost no torch.
+Names are imported on first use, so that ``inputs``, ``errors`` and ``warming`` cost no torch.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.model.engine import Engine, WarmUp, freeze_garbage, make_engine, warm_up
+    from harness.model.engine import make_engine
     from harness.model.errors import EngineError, LoadError, ModelError, ModelFault, WiringError
     from harness.model.inputs import INPUTS, InputSpec, cut_windows, input_specs, unit_scale
     from harness.model.load import LoadedModel, load_model
     from harness.model.network import STATES, FusionNetwork
+    from harness.model.warming import Engine, WarmUp, freeze_garbage, warm_up
     from harness.model.weights import create_model, state_hash
 
 __all__ = [
@@ -23,11 +24,12 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "engine": ("Engine", "WarmUp", "freeze_garbage", "make_engine", "warm_up"),
+    "engine": ("make_engine",),
     "errors": ("EngineError", "LoadError", "ModelError", "ModelFault", "WiringError"),
     "inputs": ("INPUTS", "InputSpec", "cut_windows", "input_specs", "unit_scale"),
     "load": ("LoadedModel", "load_model"),
     "network": ("STATES", "FusionNetwork"),
+    "warming": ("Engine", "WarmUp", "freeze_garbage", "warm_up"),
     "weights": ("create_model", "state_hash"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

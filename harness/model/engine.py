@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from drivers.clock import Clock, RealClock
 from drivers.types import FloatArray
 from harness.model.errors import EngineError, ModelError, ModelFault
 from harness.model.inputs import Float32Array
 from harness.model.load import LoadedModel
 from harness.model.program import export_program, program_inputs
+from harness.model.warming import Arrays as Arrays
+from harness.model.warming import Engine as Engine
+from harness.model.warming import WarmUp as WarmUp
+from harness.model.warming import freeze_garbage as freeze_garbage
+from harness.model.warming import warm_up as warm_up
 from harness.rig import ModelEntry
 
-Arrays = Mapping[str, Float32Array]
 _Run = Callable[[dict[str, Float32Array], dict[str, Float32Array]], NDArray[np.float32]]
-
-
-class Engine(Protocol):
-    """One way of running a model."""
-
-    def infer(self, inputs: Arrays, quality: Arrays) -> FloatArray:
-        """Outputs (B, outputs) for windows {modality: (B, C, T)} and their quality {modality: (B,)}; ModelFault."""
-
-
-@dataclass(frozen=True, slots=True)
-class WarmUp:
-    """What the first calls cost; they are not part of any measurement."""
-
-    n: int
-    first_ms: float
-    p50_ms: float
-    max_ms: float
-    """Of the calls after the first."""
-    outputs: int
 
 
 def make_engine(entry: ModelEntry, model: LoadedModel) -> Engine:
@@ -254,26 +236,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-def warm_up(engine: Engine, inputs: Arrays, quality: Arrays, n: int = 20, clock: Clock | None = None) -> WarmUp:
-    """Call the engine n times (n >= 2) with an example of the session's shapes; ModelFault shows here first.
-
-    ``clock`` is the host's real clock unless a test gives another.
-    """
-    if n < 2:
-        raise ValueError(f"warm_up needs at least 2 calls to tell the first from the others, found {n}")
-    clock = clock or RealClock()
-    spent_ms = []
-    outputs = 0
-    for _ in range(n):
-        began_ns = clock.now_ns()
-        outputs = engine.infer(inputs, quality).shape[1]
-        spent_ms.append((clock.now_ns() - began_ns) / 1e6)
-    return WarmUp(n, spent_ms[0], float(np.median(spent_ms[1:])), max(spent_ms[1:]), outputs)
-
-
-def freeze_garbage() -> None:
-    """Collect, then leave what is alive out of later collections: one over a large heap stops everything for 300 ms."""
-    gc.collect()
-    gc.freeze()

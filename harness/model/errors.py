@@ -21,3 +21,7 @@ class WiringError(ModelError):
 
 class ModelFault(ModelError):  # noqa: N818 - what is faulty is the model under test
     """The model raised, or returned NaN, Inf, a wrong shape or no tensor: a finding about the model."""
+
+
+class Unanswered(ModelFault):
+    """Nothing came back for any window of a batch, and asking for them one by one would only ask again."""

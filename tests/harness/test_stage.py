@@ -45,7 +45,7 @@ def raising(batch):
 
 def prepared(monkeypatch, *acts, **entry):
     module = Obedient(*acts)
-    monkeypatch.setattr("harness.model.load._from_factory", lambda factory: module)
+    monkeypatch.setattr("harness.model.load.build_module", lambda factory: module)
     stage = ModelStage(ModelEntry(factory="tests:made", **entry))
     stage.prepare({"chest/ecg": ECG})
     return stage, module
