@@ -156,7 +156,7 @@ class FusionNetwork(nn.Module):
         channels = self.inputs[modality].channels
         if x.shape[1] != channels:
             x = x[:, [k % x.shape[1] for k in range(channels)], :]
-        return cast(Tensor, self.encoders[modality](x.to(self.trunk.weight.dtype)))
+        return cast(Tensor, self.encoders[modality](x.to(self.nothing.dtype)))
 
     def fuse_modalities(self, features: Mapping[str, Tensor], quality: Mapping[str, Tensor] | None = None) -> Tensor:
         """(B, 256) from features (B, 64) by modality; quality (B,) in 0..1 each, 1 where not given."""

@@ -10,6 +10,11 @@ from harness.model.check.findings import Section
 
 SECTIONS: Mapping[str, str] = {
     "shapes": "harness.model.check.shapes:shapes",
+    "fusion": "harness.model.check.fusion:fusion",
+    "determinism": "harness.model.check.determinism:determinism",
+    "missing": "harness.model.check.missing:missing",
+    "quality_aware": "harness.model.check.quality_aware:quality_aware",
+    "speed": "harness.model.check.speed:speed",
 }
 """Name -> where its function is; imported when it runs."""
 

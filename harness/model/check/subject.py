@@ -102,7 +102,7 @@ class Subject:
         except Exception as error:  # tensors with a history, handles of libraries: a module may hold anything
             if self.reopen is None:
                 raise LoadError(
-                    f"{self.name}: cannot be copied ({_said(error)}), and each section needs a copy of its own; give "
+                    f"{self.name}: cannot be copied ({said(error)}), and each section needs a copy of its own; give "
                     "it as --factory, which is called again"
                 ) from error
             module = self.reopen()
@@ -155,11 +155,8 @@ class Subject:
 
     def _once(self, inputs: Tensors, quality: Tensors) -> Tensor:
         args, keywords = self.arguments(inputs, quality)
-        try:
-            found = self.module(*args, **keywords)
-        except Exception as error:  # a user's module may raise anything: a finding about it, with where
-            shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in inputs.items()) or "no input"
-            raise ModelFault(f"raised {_said(error)} for {shapes}{self._hint()}") from error
+        shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in inputs.items()) or "no input"
+        found = tried(lambda: self.module(*args, **keywords), f" for {shapes}{self._hint()}")
         if not isinstance(found, Tensor):
             raise ModelFault(f"returned {type(found).__name__}; expected one tensor (B, outputs)")
         if not found.is_floating_point():
@@ -179,7 +176,15 @@ def _length(tensors: Tensors) -> int:
     return next((int(x.shape[0]) for x in tensors.values()), 1)
 
 
-def _said(error: BaseException) -> str:
+def tried(call: Callable[[], object], about: str = "") -> object:
+    """What a call into a user's code returns; whatever it raises is a finding about it: ModelFault with its place."""
+    try:
+        return call()
+    except Exception as error:  # a module may raise anything
+        raise ModelFault(f"raised {said(error)}{about}") from error
+
+
+def said(error: BaseException) -> str:
     """The error in one line, with the place that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
