@@ -84,6 +84,17 @@ def step_table(recording: Recording) -> list[dict[str, float | str]]:
     return rows
 
 
+def remote_steps(recording: Recording) -> list[dict[str, float | str]]:
+    """Of a model behind a URL: the parts of the step "model", by the server's own account; none in virtual time.
+
+    ``network`` is what is not the server's model: JSON, the way there and back, and waiting in the server.
+    """
+    parts = recording.host.get("model_http_ms", {})
+    if recording.meta.get("mode") == "virtual" or not parts:
+        return []
+    return [{"step": f"model: {name}", **parts[name]} for name in ("network", "server")]
+
+
 def _queued_ns(done: IntArray) -> IntArray:
     """How long each judged window (n, 6) could have gone on but for the one before it."""
     arrived, decoded = done[:, STAGES.index("arrived")], done[:, STAGES.index("decoded")]

@@ -15,6 +15,8 @@ from typing import Any
 
 from drivers.clock import RealClock
 from drivers.rawlog import DiskError
+from harness.api.calls import RunCalls
+from harness.api.record import spent
 from harness.bench import Bench, Mode, open_bench, stream_specs
 from harness.connecting import HeardLink, told_to_sample_ns
 from harness.judge import judge
@@ -62,14 +64,17 @@ def run_rig(
     ``prepared``: the rig's model, loaded and warmed up before, for many runs of one rig; it stays as it is.
     ``observer`` is told what happens, and gives facts of this machine for the report.
 
-    However the run ends, it ends with verdicts and reports. What keeps it from beginning is raised: ModelError, and
-    LinkError where the simulators cannot be started.
+    However the run ends, it ends with verdicts and reports. What keeps it from beginning is raised: ModelError,
+    SettingError where the rig's API cannot be called at all, and LinkError where the simulators cannot be started.
     """
     wall = RealClock()
     began_utc = wall.utc().isoformat(timespec="seconds")
     stage = ModelStage(rig.model) if prepared is None else prepared.anew()
     if prepared is None:
         stage.prepare(stream_specs(rig))  # before simulated sensors boot: they do not wait for a slow model
+    calls = RunCalls(rig.api, rig, directory, virtual=mode is Mode.VIRTUAL) if rig.api else None
+    if calls is not None:
+        stage.on_windows = calls.offer
     with open_bench(rig, mode) as bench:
         observer.opened(bench.clock)
         specs = {role: driver.streams for role, driver in bench.drivers.items()}
@@ -83,18 +88,21 @@ def run_rig(
         )  # fmt: skip
         with _signals_end(session) as received:
             session.run()
+            made = calls.finish(session.stop_ns, lambda: not session.interrupted) if calls is not None else ()
         stamp_errors = _stamp_errors(bench)
     with suppress(DiskError):  # which the recorder remembers
         recorder.truth(bench.truths)
     host = {"utc": began_utc, **_versions(), **stage.host, **bench.host, **stamp_errors, **observer.host()}
+    host |= stage.measured() | ({"api": spent(made)} if made else {})
     recording = recorder.finish(
         start_ns=session.start_ns,
         stop_ns=session.stop_ns,
         meta=_facts(session, mode, stage),
         host={**host, "crash": session.crash} if session.crash else host,
         errors=stage.errors(),
-        interrupted=session.interrupted or bench.trouble(),
+        interrupted=session.interrupted or bench.trouble() or (calls.failure if calls is not None else ""),
     )
+    recording = replace(recording, calls=made)
     return replace(conclude(recording, directory, ended_by_hand=bool(received)), truths=tuple(bench.truths))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from drivers.clock import Clock, RealClock, to_ns
+from drivers.clock import RealClock, to_ns
 from drivers.rawlog import AppendFile, DiskError
 from harness.api.endpoints import Windows, api_client, call_endpoint, window_of
 from harness.api.record import CALLS, ApiCall, line_of
@@ -32,8 +32,8 @@ class RunCalls:
     offer() every window, finish() once. Making one raises SettingError where the API cannot be called at all.
     """
 
-    def __init__(self, api: ApiEntry, rig: Rig, clock: Clock, directory: Path | None) -> None:
-        self._api, self._clock = api, clock
+    def __init__(self, api: ApiEntry, rig: Rig, directory: Path | None, *, virtual: bool) -> None:
+        self._api, self._virtual = api, virtual
         self._client = api_client(api)
         self._directory = directory
         self._file: AppendFile | None = None
@@ -49,8 +49,8 @@ class RunCalls:
         """Why calls are missing that is no fault of the service's."""
 
     def offer(self, windows: Windows) -> None:
-        """Newest inputs {modality: (w, C, T)} with their quality; returns at once."""
-        if self._clock.virtual:
+        """Inputs {modality: (w, C, T)} with their quality {modality: (w,)}, the newest last; returns at once."""
+        if self._virtual:
             count = len(next(iter(windows[1].values())))
             self._kept.extend(window_of(windows, row) for row in range(max(0, count - self._rounds), count))
             return
@@ -59,25 +59,32 @@ class RunCalls:
             self._thread.start()
         self._inbox.put("window", windows)
 
-    def finish(self, going: Callable[[], bool] = lambda: True) -> tuple[ApiCall, ...]:
-        """End the calls, in virtual time make them, and return them. ``going`` is asked before each."""
-        if self._clock.virtual:
-            self._guarded(lambda: self._afterwards(going))
+    def finish(self, at_ns: int, going: Callable[[], bool] = lambda: True) -> tuple[ApiCall, ...]:
+        """End the calls, in virtual time make them as of ``at_ns``, and return them; ``going`` is asked before each."""
+        if self._virtual:
+            self._guarded(lambda: self._afterwards(at_ns, going))
         elif self._thread is not None:
-            self._over = True
-            self._inbox.put("end", None)
-            self._thread.join(self._api.timeout_ms / 1000 + _SPARE_S)
-            if self._thread.is_alive():
-                self.failure = "the thread that calls the API did not end"
+            self._guarded(self._join)
         if self._thread is None or not self._thread.is_alive():
             self._client.close()
             if self._file is not None:
                 self._file.close()
         return tuple(self._calls)
 
+    def _join(self) -> None:
+        """The call that is under way is over by its timeout."""
+        self._over = True
+        self._inbox.put("end", None)
+        if self._thread is not None:
+            self._thread.join(self._api.timeout_ms / 1000 + _SPARE_S)
+            if self._thread.is_alive():
+                self.failure = "the thread that calls the API did not end"
+
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
+        except KeyboardInterrupt:
+            self.failure = "interrupted by the user while the API was called"
         except Exception as error:  # noqa: BLE001  a fault of the harness must end the run as INVALID, not be silent
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{Path(where.filename).name}:{where.lineno}"
@@ -116,7 +123,7 @@ class RunCalls:
 
     # --- virtual time -------------------------------------------------------------------------
 
-    def _afterwards(self, going: Callable[[], bool]) -> None:
+    def _afterwards(self, at_ns: int, going: Callable[[], bool]) -> None:
         if not self._kept:
             return
         for number in range(self._rounds):
@@ -124,7 +131,7 @@ class RunCalls:
             for endpoint in self._of_round(number):
                 if not going():
                     return
-                self._call(endpoint, windows, self._clock.now_ns())
+                self._call(endpoint, windows, at_ns)
 
     # --- both ---------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.latency import OWN_STEPS, QUEUE, latencies_ms, step_table
+from harness.latency import OWN_STEPS, QUEUE, latencies_ms, remote_steps, step_table
 from harness.recording import STAGES, Recording
 from harness.statistics import judge_share, needed_for_quantile, quantile_bounds
 from harness.verdict import Outcome, Verdict
@@ -137,4 +137,6 @@ def _blame(recording: Recording) -> str:
             f"the samples of {windows.waited_for[int(late.argmax())]} were late for {int(late.max())} windows: "
             "look at its link (USB latency timer, connection interval, a stalled sender)"
         )
-    return f"most of the time went into {worst['step']!r} (p99 {worst['p99_ms']:.1f} ms)"
+    parts = ", ".join(f"{row['step']} {row['p50_ms']:.1f} ms" for row in remote_steps(recording))
+    inner = f"; of it, by the median, {parts}" if parts and worst["step"] == "model" else ""
+    return f"most of the time went into {worst['step']!r} (p99 {worst['p99_ms']:.1f} ms){inner}"

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.delivery import delivery_of
-from harness.latency import step_table
+from harness.latency import remote_steps, step_table
 from harness.recording import Recording
 from harness.verdict import EXIT_MEANING, Verdict, exit_code
 
@@ -30,7 +30,7 @@ def document(recording: Recording, verdicts: Sequence[Verdict]) -> dict[str, Any
         "outcome": {"exit_code": code, "meaning": EXIT_MEANING[code]},
         "verdicts": [asdict(verdict) for verdict in verdicts],
         "streams": [_stream(recording, key) for key in recording.streams],
-        "latency_steps": step_table(recording),
+        "latency_steps": [*step_table(recording), *remote_steps(recording)],
         "windows": {
             "due": len(recording.windows.stamps_ns),
             "waited_for": list(recording.windows.waited_for),
