@@ -40,6 +40,8 @@ _HELD_S, _COARSE, _CHANCE = 0.07, 0.5, 1e-4
 _MOVED = 1.5
 """Behind a held value the signal is elsewhere, by more than this many of its smallest steps; behind a calm one not."""
 _TENTH = 10
+_ASTRAY_S = 0.010
+"""By so much stamps and samples may differ about an interval that lacks samples."""
 _EDGE_S = 0.3
 """A beat whose wave is cut off by the end of the record is not placed well."""
 _FEW, _CLEAR = 0.05, 0.9
@@ -271,7 +273,18 @@ class Shown:
         near = segment[np.rint(place).astype(np.int64)]
         length_s = self.stretch * np.diff(np.interp(place, np.arange(len(sampled_s)), sampled_s))
         good = self.trusted(self.beats_s)[1:] & (np.diff(near) == 0) & (length_s > 0)
+        good &= ~self._misjudged(place, length_s - found.length_s)
         return replace(found, length_s=np.where(good, length_s, found.length_s)), good
+
+    def _misjudged(self, place: FloatArray, more_s: FloatArray) -> Mask:
+        """(n,) intervals between beats at fractional samples (n + 1,) that lack samples of which less is sure.
+
+        A short counter that starts anew counts losses where none were: then the samples make an interval longer by
+        ``more_s`` (n,) than the stamps, which know how much time has passed.
+        """
+        holes = np.append(0, np.cumsum(np.diff(self.sampled[0]) * float(self.spec.rate_hz or 1.0) > _PERIODS))
+        lost = np.diff(holes[np.clip(np.ceil(place), 0, len(holes) - 1).astype(np.int64)]) > 0
+        return np.asarray(lost & (np.abs(more_s) > _ASTRAY_S))
 
     def trusted(self, beats_s: FloatArray) -> Mask:
         """(n,) beats whose interval from the one before is one of the heart, in good signal without holes."""

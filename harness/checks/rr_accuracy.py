@@ -81,10 +81,9 @@ def _stream(material: Material, limits: LIMITS, shown: Shown, reference: Referen
     if unfit or isinstance(reference, str):
         return unfit
     beats_s, known = reference_beats(material, reference, shown.spec.kind)
-    found = match(intervals, beats_s, known, limits.max_lag_s)
+    found = _found(shown, intervals, beats_s, known, limits.max_lag_s)
     if found is None or not (found.alike & good).any():
         return case.nothing("its intervals and the reference's beats have nothing in common")
-    found = replace(found, error_s=_by_the_right_clock(shown, intervals, found.error_s))
     case = replace(case, sparse=float(intervals.length_s[good].sum()) < _TOLD * (material.seconds - shown.poor_s))
     missing = _missing(material, beats_s, int(good.sum())) if limits.counted else 0
     return _verdicts(case, found, good, allowed, missing)
@@ -98,15 +97,23 @@ def _intervals(shown: Shown) -> tuple[Intervals, Mask]:
     return shown.wave_intervals
 
 
-def _by_the_right_clock(shown: Shown, intervals: Intervals, error_s: FloatArray) -> FloatArray:
-    """Errors (n,) of a wave whose stamps are further off its samples than any crystal: whichever of them errs less.
+def _found(shown: Shown, intervals: Intervals, beats_s: FloatArray, known: Mask, max_lag_s: float) -> Matched | None:
+    """Intervals again among the reference's beats, by whichever clock errs less.
 
-    Then a delay grows, or the rate is wrong. Both are for the checks of rate and clock, and say nothing of beats.
+    A wave whose stamps are further off its samples than any crystal has a delay that grows, or a wrong rate. Both are
+    for the checks of rate and clock, and say nothing of beats.
     """
-    if shown.spec.kind == "rr" or abs(shown.stretch - 1) <= CRYSTAL_PPM * 1e-6:
-        return error_s
-    counted_s = error_s + (1 / shown.stretch - 1) * intervals.length_s
-    return counted_s if abs(np.nanmedian(counted_s)) < abs(np.nanmedian(error_s)) else error_s
+    stamped = match(intervals, beats_s, known, max_lag_s)
+    if stamped is None or shown.spec.kind == "rr" or abs(shown.stretch - 1) <= CRYSTAL_PPM * 1e-6:
+        return stamped
+    counted = match(replace(intervals, length_s=intervals.length_s / shown.stretch), beats_s, known, max_lag_s)
+    return counted if counted is not None and _usual_error_s(counted) < _usual_error_s(stamped) else stamped
+
+
+def _usual_error_s(found: Matched) -> float:
+    """Size of half of the errors, inf where there are none."""
+    sizes_s = np.abs(found.error_s[np.isfinite(found.error_s)])
+    return float(np.median(sizes_s)) if len(sizes_s) else math.inf
 
 
 def _coverage(material: Material, intervals: Intervals, good: Mask) -> Figure:

@@ -20,7 +20,7 @@ class FAULT(SampleFault):
 
     NAME: ClassVar[str] = "quantisation"
     TOUCHES: ClassVar[frozenset[str]] = frozenset({"quality"})
-    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"lead_off", "saturation"})
+    MAY_TOUCH: ClassVar[frozenset[str]] = frozenset({"lead_off", "noise_floor", "saturation"})
     KINDS: ClassVar[frozenset[str]] = frozenset({"ecg", "exg"})
     DEFAULT_LEVELS: ClassVar[Mapping[str, float]] = {"": 0.5}
     LEVELS: ClassVar[tuple[str, tuple[float, ...]]] = ("level", (0.02, 0.1, 0.2, 0.3, 0.5, 0.8))

@@ -96,6 +96,31 @@ def test_a_few_milliseconds_of_bias_are_seen(offset_ms):
     assert of(verdicts, "strap/rr", BIAS).value == pytest.approx(offset_ms, abs=0.5)
 
 
+@pytest.mark.parametrize("seed", [3, 5, 11, 35])
+def test_a_delay_that_grows_moves_stamps_and_no_interval(seed):
+    """By 20 ms a second: each interval looks 2 % longer, and its neighbour's beat looks nearer than its own."""
+    fault = (("fault", "delay"), ("growth_ms_per_s", 20.0))
+    verdicts = check(beaten(seed, "chest", fault), LIMITS())
+    assert failed(verdicts) == set()
+    assert of(verdicts, "chest/ecg", AGREEMENT).value == pytest.approx(0.0, abs=1.0)
+
+
+@pytest.mark.parametrize("at_s", [23.34, 23.36])
+def test_a_counter_that_starts_anew_near_its_turn_makes_no_interval_longer(at_s):
+    """It looks as if 9 or 4 frames of 4 ms were lost, of which the stamps know nothing."""
+    verdicts = check(beaten(5, "chest", (("fault", "counter_reset"), ("at_s", at_s))), LIMITS())
+    assert failed(verdicts) == set()
+    assert of(verdicts, "chest/ecg", AGREEMENT).value < 1.0
+
+
+def test_intervals_across_a_real_loss_of_some_frames_count():
+    fault = (("fault", "dropout"), ("mean_lost_percent", 1.0), ("mean_burst_frames", 4))
+    verdicts = check(beaten(5, "chest", fault), LIMITS())
+    clean = of(check(beaten(5), LIMITS()), "chest/ecg", BIAS).n
+    assert failed(verdicts) == set()
+    assert of(verdicts, "chest/ecg", BIAS).n > 0.6 * clean
+
+
 def test_scatter_without_bias_shows_in_the_limits_of_agreement():
     noise = np.random.default_rng(1).normal(0, 8, 500)
     recording = changed(beaten(7), "strap/rr", lambda rr: (rr + noise[: len(rr)], np.arange(len(rr))))
