@@ -61,6 +61,8 @@ class Content:
     """Host time of second 0."""
     usable: Mask
     """(n,) False in seconds that lie in no window of good quality, but in windows of low quality."""
+    low_share: float = 0.0
+    """Share of the windows that are of low quality, 0..1."""
 
     @classmethod
     def of(cls, recording: Recording, stream: StreamData) -> Content:
@@ -70,11 +72,13 @@ class Content:
         order = np.argsort(times_ns, kind="stable")
         times_ns, values = times_ns[order], values[order]
         times_s, seconds = (times_ns - recording.start_ns) / 1e9, (recording.stop_ns - recording.start_ns) / 1e9
-        whole = _seconds_usable(recording, stream)
+        score = scores_of(recording, stream)[1].score
+        whole = _seconds_usable(score, max(1, round(window_s(stream.spec.kind))))
         usable = np.asarray(np.isfinite(values).all(axis=1))
         if len(whole):
             usable &= whole[np.minimum(times_s.astype(np.int64), len(whole) - 1)]
-        return cls(stream, times_s, values, seconds, recording.start_ns, usable)
+        low_share = float(np.mean(score < LOW)) if len(score) else 0.0
+        return cls(stream, times_s, values, seconds, recording.start_ns, usable, low_share)
 
     @property
     def kind(self) -> str:
@@ -91,8 +95,9 @@ class Content:
 
     @property
     def mostly_poor(self) -> bool:
-        """More than half was left out for its quality, so that the rest may be distorted too."""
-        return bool(len(self.usable)) and float(np.mean(self.usable)) < 0.5
+        """More than half was left out for its quality, or is low but for a window here and there: the rest may be
+        distorted too."""
+        return self.low_share > 0.5 or (bool(len(self.usable)) and float(np.mean(self.usable)) < 0.5)
 
     @property
     def left_out(self) -> str:
@@ -122,15 +127,15 @@ def _clearest(values: FloatArray) -> int:
     return int(np.argmax(np.where(steps > 0, (high - low) / np.maximum(steps, 1e-300), 0.0)))
 
 
-def _seconds_usable(recording: Recording, stream: StreamData) -> Mask:
-    """(s,) of the run's whole seconds: False where a second lies in no good window, but in a low one."""
-    _, table = scores_of(recording, stream)
-    count, length = len(table.score), max(1, round(window_s(stream.spec.kind)))
+def _seconds_usable(score: FloatArray, length: int) -> Mask:
+    """(s,) of the run's whole seconds, from the scores (s,) of windows of ``length`` s: False where a second lies in
+    no good window, but in a low one."""
+    count = len(score)
     good, bad = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-    for window, score in enumerate(table.score.tolist()):
+    for window, each in enumerate(score.tolist()):
         part = slice(max(window - length + 1, 0), window + 1)
-        good[part] |= score >= LOW
-        bad[part] |= score < LOW
+        good[part] |= each >= LOW
+        bad[part] |= each < LOW
     return good | ~bad
 
 

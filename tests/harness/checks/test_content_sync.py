@@ -316,6 +316,15 @@ def test_nothing_fails_by_what_is_left_of_a_poor_signal():
     assert "nothing fails by it" in pair.reason
 
 
+@pytest.mark.parametrize("seed", [10, 23, 45])
+def test_nothing_fails_by_a_signal_that_is_low_but_for_a_window_here_and_there(seed):
+    """Spikes are rises too, and where they meet pulses the steepest rise of the average may be theirs."""
+    spikes = {"fault": "spikes", "stream": "ppg", "level": 1.0}
+    verdicts = check(recorded(damaged(replace(HEARTS, seed=seed), "wrist", spikes)), LIMITS())
+    assert not failing(verdicts)
+    assert "nothing fails by it" in lags(verdicts)["chest/ecg~wrist/ppg"].reason
+
+
 @pytest.mark.parametrize("level", [None, 0.02, 0.0375])
 def test_a_skin_that_hardly_moves_is_named_and_not_judged(level):
     motion = {"fault": "motion", "stream": "eda"} | ({} if level is None else {"level": level})
