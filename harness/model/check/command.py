@@ -55,6 +55,9 @@ def add(some: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     how.add_argument(
         "--budget-ms", type=float, metavar="MS", help="p99 that a window may take (default 100, or the rig's)"
     )
+    how.add_argument("--steps", type=int, default=150, metavar="N", help="steps of the training run (default 150)")
+    how.add_argument("--lr", type=float, default=1e-3, metavar="RATE", help="its learning rate, Adam's (default 0.001)")
+    how.add_argument("--gradient-limits", metavar="LOW,HIGH", help="norms of a parameter's gradient (default 1e-7,1e3)")
     how.add_argument("--no-compile", action="store_true", help="leave torch.compile out, which can take a minute")
     how.add_argument("--profile", type=Path, metavar="FILE", help="write torch.profiler's trace for ui.perfetto.dev")
     out = check.add_argument_group("reports")
@@ -107,6 +110,11 @@ def subject_and_settings(given: argparse.Namespace) -> tuple[Subject, Settings]:
         raise UsageError(f"--budget-ms: expected milliseconds above 0, found {given.budget_ms:g}")
     if given.rig is not None and (given.factory or given.file):
         raise UsageError("--rig brings a model of its own: give --rig, or --factory or --file")
+    if given.steps < 20:
+        raise UsageError(f"--steps: expected 20 or more, found {given.steps}; fewer say nothing about a loss")
+    if not 0 < given.lr < float("inf"):
+        raise UsageError(f"--lr: expected a learning rate above 0, found {given.lr:g}")
+    vanishing, exploding = _norms(given.gradient_limits)
     entry = ModelEntry(factory=given.factory, file=given.file)
     wired: tuple[str, ...] = ()
     budget_ms = 100.0
@@ -118,6 +126,7 @@ def subject_and_settings(given: argparse.Namespace) -> tuple[Subject, Settings]:
     settings = Settings(
         seed=given.seed, batches=batches, budget_ms=given.budget_ms or budget_ms, compiled=not given.no_compile,
         engine=entry.engine, threads=entry.threads, trace=given.profile,
+        steps=given.steps, rate=given.lr, vanishing=vanishing, exploding=exploding,
     )  # fmt: skip
     return subject, settings
 
@@ -162,3 +171,14 @@ def _sizes(option: str, text: str | None, default: tuple[int, ...]) -> tuple[int
     if not sizes or min(sizes) < 1:
         raise UsageError(f"{option}: expected whole numbers above 0 with commas, such as 1,4,8; found {text!r}")
     return sizes
+
+
+def _norms(text: str | None) -> tuple[float, float]:
+    """--gradient-limits: the norms below and above which a gradient is wrong."""
+    try:
+        low, high = (float(part) for part in ("1e-7,1e3" if text is None else text).split(","))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not 0 < low < high < float("inf"):
+        raise UsageError(f"--gradient-limits: expected two norms, 0 < LOW < HIGH, such as 1e-7,1e3; found {text!r}")
+    return low, high

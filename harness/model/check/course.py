@@ -61,8 +61,8 @@ class Course:
     """Loss of the best constant answer."""
     gained: FloatArray
     """(windows,) how much less than the best constant each window's error is in the end, in eval mode."""
-    spread: float
-    """Largest standard deviation of a judged output between windows in the end."""
+    spread: tuple[float, float]
+    """Largest standard deviation of a judged output between windows, in eval mode, before and after."""
     broken: Broken | None
     seconds: float
     bytes_more: int
@@ -70,11 +70,18 @@ class Course:
 
 
 @dataclass(frozen=True)
-class _Task:
+class Task:
+    """Windows, and what the judged columns of the output should be for them."""
+
     inputs: Tensors
     quality: Tensors
     columns: list[int]
     wanted: Tensor
+
+    @property
+    def constant(self) -> Tensor:
+        """(windows,) squared error of the best constant answer."""
+        return (self.wanted - self.wanted.mean(dim=0)).square().sum(dim=1)
 
     def errors(self, subject: Subject) -> Tensor:
         """(windows,) squared error of each window."""
@@ -82,12 +89,12 @@ class _Task:
         return (rows[:, self.columns] - self.wanted).square().sum(dim=1)
 
 
-def windows_of(subject: Subject, n: int = WINDOWS) -> _Task:
+def windows_of(subject: Subject, n: int = WINDOWS) -> Task:
     """The windows and what their outputs should be. ModelFault where the module cannot be called."""
     inputs, quality = subject.examples(n)
     width = as_rows(subject.infer(*subject.examples(1 if subject.batch is None else subject.batch))).shape[1]
     columns, wanted = target(subject, width, n)
-    return _Task(inputs, quality, columns, wanted)
+    return Task(inputs, quality, columns, wanted)
 
 
 def trainable(subject: Subject) -> bool:
@@ -116,6 +123,8 @@ def train(
     broken: Broken | None = None
     began_ns = clock.now_ns()
     with learning(subject, rate) as optimiser:
+        _, spread_before = _result(subject, task)
+        set_training(subject.module, True)
         while len(losses) < steps and broken is None:
             loss, norm, said = step(subject, task, optimiser)
             losses.append(loss)
@@ -126,16 +135,16 @@ def train(
                 break
         seconds = (clock.now_ns() - began_ns) / 1e9
         noise = 0.0 if broken else _noise(subject, task)
-        errors, spread = _after(subject, task)
-    baseline = (task.wanted - task.wanted.mean(dim=0)).square().sum(dim=1)
-    gained = (baseline - errors).double().numpy()
+        errors, spread_after = _result(subject, task)
+    gained = (task.constant - errors).double().numpy()
+    spread = spread_before, spread_after
     return Course(
-        steps, rate, np.array(losses), np.array(norms), noise, float(baseline.mean()), gained, spread, broken, seconds,
-        max(0, most - before),
+        steps, rate, np.array(losses), np.array(norms), noise, float(task.constant.mean()), gained, spread, broken,
+        seconds, max(0, most - before),
     )  # fmt: skip
 
 
-def step(subject: Subject, task: _Task, optimiser: torch.optim.Optimizer) -> tuple[float, float, str]:
+def step(subject: Subject, task: Task, optimiser: torch.optim.Optimizer) -> tuple[float, float, str]:
     """One step: (loss before it, norm of the gradient, what was not finite or nothing)."""
     optimiser.zero_grad(set_to_none=True)
     loss = task.errors(subject).mean()
@@ -154,7 +163,7 @@ def step(subject: Subject, task: _Task, optimiser: torch.optim.Optimizer) -> tup
     return value, norm, f"the gradient of {listed(bad)}, while the loss was still {value:.3g}"
 
 
-def _where(subject: Subject, task: _Task) -> str:
+def _where(subject: Subject, task: Task) -> str:
     """What of a module whose loss is not finite was the first to be so."""
     poisoned = [name for name, p in subject.module.named_parameters() if not bool(torch.isfinite(p).all())]
     if poisoned:
@@ -163,13 +172,13 @@ def _where(subject: Subject, task: _Task) -> str:
     return f"the loss; it began with {found.began}" if found.began else "the loss, though every layer was finite"
 
 
-def _noise(subject: Subject, task: _Task) -> float:
+def _noise(subject: Subject, task: Task) -> float:
     with torch.no_grad():
         again = [float(task.errors(subject).mean()) for _ in range(_REPEATS)]
     return float(np.std(again, ddof=1))
 
 
-def _after(subject: Subject, task: _Task) -> tuple[Tensor, float]:
+def _result(subject: Subject, task: Task) -> tuple[Tensor, float]:
     set_training(subject.module, False)
     with torch.no_grad():
         rows = as_rows(subject.call(task.inputs, task.quality))[:, task.columns]

@@ -53,6 +53,13 @@ class Settings:
     """How the rig runs the model: the variant whose latency is judged."""
     threads: int = 1
     """torch's threads, as the rig has them."""
+    steps: int = 150
+    """Of the training run."""
+    rate: float = 1e-3
+    """Its learning rate."""
+    vanishing: float = 1e-7
+    exploding: float = 1e3
+    """Norms of a parameter's gradient below and above which something is wrong."""
     trace: Path | None = None
     """Where torch.profiler's Chrome trace goes."""
 

@@ -171,7 +171,8 @@ def _distances(loss: Tensor, names: Mapping[int, str]) -> dict[str, int]:
 
 def _verdict(subject: str, outcome: Outcome, reason: str, measure: str, value: float, **rest: float | None) -> Verdict:
     n, limit = rest.get("n"), rest.get("limit")
-    return Verdict(SECTION, subject, outcome, reason, measure, value, "", limit, int(n or 0))
+    shown = value if math.isfinite(value) else None
+    return Verdict(SECTION, subject, outcome, reason, measure, shown, "", limit, int(n or 0))
 
 
 def _reach(subject: Subject, found: Gradients, names: Sequence[str]) -> Iterator[Finding]:

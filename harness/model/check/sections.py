@@ -14,6 +14,10 @@ SECTIONS: Mapping[str, str] = {
     "determinism": "harness.model.check.determinism:determinism",
     "missing": "harness.model.check.missing:missing",
     "quality_aware": "harness.model.check.quality_aware:quality_aware",
+    "gradients": "harness.model.check.gradients:gradients",
+    "activations": "harness.model.check.activations:activations",
+    "training": "harness.model.check.training:training",
+    "hints": "harness.model.check.hints:hints",
     "speed": "harness.model.check.speed:speed",
 }
 """Name -> where its function is; imported when it runs."""

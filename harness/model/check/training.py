@@ -32,6 +32,9 @@ _FEWEST = 20
 """Steps below which nothing is said about how the loss went."""
 _ABOVE = 1.1
 """Times the start and the constant's loss: what rounding and dropout may add is less."""
+_JUMP = 3.0
+_SAME = 1e-6
+"""Of the wanted outputs' spread: outputs that differ by less between windows say nothing about them."""
 _SWING, _NOISE, _EITHER_WAY = 0.05, 3.0, 1 / 3
 
 
@@ -69,11 +72,10 @@ def _finite(course: Course) -> Verdict:
     if course.broken is None:
         reason = f"loss and gradients of {n} steps are finite"
         return _verdict("finite", Outcome.PASS, reason, "steps until NaN or Inf", float(n), n=n)
-    reason = (
-        f"NaN or Inf at step {course.broken.step} of {course.steps}, first in {course.broken.where}; lower the "
-        f"learning rate (it was {course.rate:g}), clip the global norm of the gradient, normalise the inputs, and add "
-        "an epsilon where the network divides or takes a log or a root"
-    )
+    advice = "normalise the inputs, and add an epsilon where the network divides or takes a log or a root"
+    if course.broken.step > 1:  # at the first step nothing had been learnt that could have gone wrong
+        advice = f"lower the learning rate (it was {course.rate:g}), clip the global norm of the gradient, {advice}"
+    reason = f"NaN or Inf at step {course.broken.step} of {course.steps}, first in {course.broken.where}; {advice}"
     return _verdict("finite", Outcome.FAIL, reason, "steps until NaN or Inf", float(course.broken.step), n=n)
 
 
@@ -101,7 +103,9 @@ def _divergence(course: Course) -> Verdict:
         return _verdict(
             "divergence", Outcome.FAIL, reason, measure, ratio, limit=_ABOVE, n=n, low=float(low), high=float(high)
         )
-    reason = f"the loss goes {told}; slope of its logarithm in the second half {slope[0]:.2g} per step"
+    peak = float(course.losses.max())
+    jump = f", by way of {peak:.3g}: a lower rate or a warm-up would spare it that" if peak > _JUMP * reference else ""
+    reason = f"the loss goes {told}{jump}; slope of its logarithm in the second half {slope[0]:.2g} per step"
     return _verdict(
         "divergence", Outcome.PASS, reason, measure, ratio, limit=_ABOVE, n=n, low=float(low), high=float(high)
     )
@@ -147,7 +151,14 @@ def _convergence(course: Course) -> Verdict:
 
     if low > 0:
         return verdict(Outcome.PASS, f"after {len(course.losses)} steps {share:.0%} of the error is gone")
-    if course.spread == 0 or course.spread < 1e-6 * math.sqrt(course.constant):
+    nothing = _SAME * math.sqrt(course.constant)
+    if course.spread[1] <= nothing < course.spread[0]:
+        return verdict(
+            Outcome.FAIL,
+            "does not learn: the outputs have become the same for every window, since the steps killed or saturated "
+            f"what carried them; take a tenth of the learning rate ({course.rate:g}), and warm up",
+        )
+    if course.spread[1] <= nothing:
         return verdict(
             Outcome.FAIL,
             "does not learn: the outputs are the same for every window; look in gradients and activations for the "
