@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from drivers.types import Event, FloatArray, IntArray, StreamSpec
+from harness.api.record import ApiCall
+from harness.monitor.happenings import Happening
+from harness.monitor.resources import Resources
 from harness.rig import Rig
 
 
@@ -71,3 +74,9 @@ class Recording:
     """Facts of this machine and moment: versions, UTC, measured model time, stamp error, paths."""
     interrupted: str = ""
     """Why the run ended before its time, if it did."""
+    resources: Resources = field(default_factory=Resources)
+    """What this process used, about once a second; empty in virtual time."""
+    happenings: tuple[Happening, ...] = ()
+    """What kept the consumer from its windows, in order; empty in virtual time."""
+    calls: tuple[ApiCall, ...] = ()
+    """Calls of the rig's API, in order."""

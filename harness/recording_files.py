@@ -6,6 +6,9 @@
     rig.yaml          the rig file as it stood, if there was one
     rig.json          the rig with its defaults filled in
     truth.jsonl       simulated runs: what was really done to the sensors
+    resources.jsonl   real time: what this process used, about once a second (harness.monitor)
+    happenings.jsonl  real time: what kept the consumer from its windows
+    api.jsonl         what came of each call of the rig's API (harness.api.record)
 
 Stamps in ns do not fit the float64 of XDF's own time column exactly (seconds are no multiples of 2**-k, and ns pass
 2**53 after 104 days of uptime), and extra channels would spoil a stream for EEGLAB and MNE. So each data stream has an
@@ -39,6 +42,9 @@ from drivers.types import (
     Repeated,
     StreamSpec,
 )
+from harness.api.record import read_calls
+from harness.monitor.happenings import read_happenings
+from harness.monitor.resources import read_resources
 from harness.recording import STAGES, Recording, StreamData, Windows
 from harness.rig import Rig, rig_from_dict
 from harness.xdf_read import XdfError, XdfFile, XdfStream, read_xdf
@@ -195,7 +201,14 @@ def load_recording(directory: str | Path) -> Recording:
     stop_ns = int(run["stop_ns"]) if "stop_ns" in run else _last_ns(start_ns, streams, events, windows)
     interrupted = _damage(directory, file, "stop_ns" in run, str(run.get("interrupted", "")))
     meta, host = run.get("meta", {}), run.get("host", {})
-    return Recording(rig, start_ns, stop_ns, streams, events, windows, meta, host, interrupted)
+    try:
+        resources, happenings = read_resources(directory), read_happenings(directory)
+        calls = read_calls(directory)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RecordingError(f"{directory}: {error}") from error
+    return Recording(
+        rig, start_ns, stop_ns, streams, events, windows, meta, host, interrupted, resources, happenings, calls
+    )  # fmt: skip
 
 
 def load_truth(directory: str | Path) -> list[Truth]:
