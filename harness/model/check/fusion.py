@@ -148,7 +148,6 @@ def _fused(module: Any, features: dict[str, Tensor]) -> Verdict:
 def _attention(subject: Subject) -> Iterator[Finding]:
     inputs, quality = subject.examples(WINDOWS)
     raw = _weights(subject.module)
-    names = list(subject.shapes)
     flaw = _not_weights(raw)
     if flaw is not None:
         yield flaw
@@ -156,13 +155,15 @@ def _attention(subject: Subject) -> Iterator[Finding]:
     total = raw.flatten(0, -2).sum(dim=-1).max() if raw.dim() > 1 else raw.sum()
     reason = f"shape {tuple(raw.shape)}, finite, not negative, and no sum above 1"
     yield Verdict("fusion", "attention", Outcome.PASS, reason, "largest sum", float(total), "", _SUM, WINDOWS)
-    shares = _shares(raw)
-    known = names if shares.shape[1] == len(names) else [f"slot {k}" for k in range(shares.shape[1])]
+    shares, known = _known(subject, _shares(raw))
     yield _attention_table(raw, shares, known)
     if shares.shape[1] < 2:
         yield Note("fusion", "attention: nothing to share out among fewer than two modalities")
         return
     yield _collapse(shares, known)
+    if raw.dim() < 2:
+        yield Note("fusion", "attention: one set of weights for all windows, which cannot look by construction")
+        return
     yield _blindness(subject, inputs, quality, shares)
 
 
@@ -203,6 +204,16 @@ def _shares(raw: Tensor) -> Tensor:
     """(windows or 1, modalities): averaged over heads and queries, each row scaled to sum 1 unless it is all 0."""
     flat = raw[None] if raw.dim() == 1 else raw.flatten(1, -2).mean(dim=1) if raw.dim() > 2 else raw
     return flat / flat.sum(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def _known(subject: Subject, shares: Tensor) -> tuple[Tensor, list[str]]:
+    """Shares of the modalities that the subject is given, with their names; of numbered slots where nobody says."""
+    modalities = getattr(subject.module, "modalities", None)
+    names = list(modalities) if isinstance(modalities, list | tuple) else list(subject.shapes)
+    if len(names) != shares.shape[1]:
+        return shares, [f"slot {k}" for k in range(shares.shape[1])]
+    kept = [k for k, name in enumerate(names) if name in subject.shapes]
+    return shares[:, kept], [names[k] for k in kept]
 
 
 def entropy(shares: Tensor) -> Tensor:
@@ -246,7 +257,7 @@ def _blindness(subject: Subject, inputs: dict[str, Tensor], quality: dict[str, T
     if subject.takes_quality and value <= BLIND:
         first = next(iter(inputs))
         subject.infer(inputs, {**quality, first: torch.full_like(quality[first], 0.1)})
-        other = _shares(_weights(subject.module))
+        other, _ = _known(subject, _shares(_weights(subject.module)))
         told += " or their quality"
         if other.shape == shares.shape:
             value = max(value, float((other - shares).abs().max()))

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from harness.model.inputs import INPUTS, InputSpec
-from harness.model.train import WINDOWS_PER_PERSON, simulate
+from harness.model.train import WINDOWS_PER_PERSON, Windows, simulate
 
 _FIRST_PERSON = 1_000_000
 """People whom the reference network has never seen in training or test."""
@@ -49,14 +50,19 @@ def render(specs: Mapping[str, InputSpec], shapes: Mapping[str, tuple[int, ...]]
     ``shapes`` holds each input's shape without the batch; those without a spec, and those that no person has, are
     unit-variance curves (``curves``).
     """
-    people = -(-n // WINDOWS_PER_PERSON)
     known = {name: spec for name, spec in specs.items() if simulatable(name)}
-    made = simulate(people, _FIRST_PERSON + _PER_SEED * seed, known)
+    made = _people(tuple(known.items()), -(-n // WINDOWS_PER_PERSON), seed)
     inputs = {
         name: made.inputs[name][:n] if name in known else curves(shape, n, seed + place)
         for place, (name, shape) in enumerate(shapes.items())
     }
     return Material(inputs, made.arousal[:n], made.valence[:n], made.state[:n])
+
+
+@lru_cache(maxsize=16)
+def _people(specs: tuple[tuple[str, InputSpec], ...], people: int, seed: int) -> Windows:
+    """Rendering takes longer than most checks, and many modules take the same windows."""
+    return simulate(people, _FIRST_PERSON + _PER_SEED * seed, dict(specs))
 
 
 def curves(shape: tuple[int, ...], n: int, seed: int) -> Tensor:
