@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from harness.scorecard.score import Score
+from simulators.faults.registry import fault_names, load_fault
 
 CONFIDENCE = 0.95
 
@@ -70,10 +71,12 @@ class Seeds:
 def promised(score: Score, checks: Iterable[str]) -> list[tuple[int, str]]:
     """(number of a target, check) for each check that must notice it and judges the damaged place.
 
-    A check that no target must change is asked of those that may change it: nothing else shows what it can see.
+    A check that no fault must change is asked of those that may change it: nothing else shows what it can see. Of all
+    faults there are, so that what is promised of one does not depend on which others are tried.
     """
     asked = list(checks)
-    needed = frozenset[str]().union(*(target.touches for target in score.targets))
+    tried = (target.touches for target in score.targets)
+    needed = frozenset[str]().union(*tried, *(load_fault(name).TOUCHES for name in fault_names()))
     return [
         (number, check)
         for number, target in enumerate(score.targets)
