@@ -16,6 +16,7 @@ from harness import commands
 from harness.api import command as api_serve
 from harness.model.check import command as model_check
 from harness.model.errors import ModelError
+from harness.monitor import health_command, log_command
 from harness.monitor.observing import add_log_options
 from harness.probe import EXIT_MEANING as PROBE_MEANING
 from harness.recording_files import RecordingError
@@ -82,6 +83,8 @@ def build_parser() -> argparse.ArgumentParser:
         _add_schema,
         model_check.add,
         api_serve.add,
+        log_command.add,
+        health_command.add,
     )
     for add in every:
         add(some)

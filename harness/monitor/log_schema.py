@@ -131,7 +131,7 @@ EVENTS: Mapping[str, EventType] = {
         "what a check says; the level follows from the outcome",
         {
             "check": Field("text", "name of the check"),
-            "subject": Field("text", "rig, role or role/stream"),
+            "about": Field("text", "rig, role or role/stream"),
             "outcome": Field("text", "PASS, FAIL, INCONCLUSIVE, INVALID or NOT_RUN"),
             "reason": Field("text", "what was found, and what to try"),
             "measure": Field("text", "what value is"),

@@ -56,7 +56,8 @@ class _Text:
         return json.dumps(self._line, allow_nan=False)
 
 
-def _level_number(level: str | int) -> int:
+def level_number(level: str | int) -> int:
+    """Python's number of a level; ValueError."""
     if isinstance(level, int):
         return level
     if level.lower() not in LEVELS:
@@ -94,7 +95,7 @@ class StructuredLogger:
         self, event_type: str, data: Mapping[str, Any], *, level: str | int | None = None, at_ns: int | None = None
     ) -> None:
         """As log_event, for any keys; ``level`` instead of the usual one; ``at_ns``: when it happened, on the clock."""
-        number = level_of(event_type) if level is None else _level_number(level)
+        number = level_of(event_type) if level is None else level_number(level)
         if not self.logger.isEnabledFor(number):
             return
         now_ns = self.clock.now_ns()
@@ -234,7 +235,7 @@ class EventLog(StructuredLogger):
         clock: Clock | None = None,
     ) -> None:
         super().__init__(LOGGER, clock=clock, personal=personal, console=False)
-        number = _level_number(level)
+        number = level_number(level)
         lines = JsonLines(self.privacy)
         self.file = LineFile(path, rotate_bytes, keep) if path is not None else None
         handlers: list[logging.Handler] = []

@@ -134,7 +134,7 @@ class RunLog(Observer):
             self._sensor("sensor_failed", role, end_ns, reason=reason)
         for v in result.verdicts:
             facts = {
-                "check": v.check, "subject": v.subject, "outcome": str(v.outcome), "reason": v.reason,
+                "check": v.check, "about": v.subject, "outcome": str(v.outcome), "reason": v.reason,
                 "measure": v.measure, "value": v.value, "unit": v.unit, "limit": v.limit, "n": v.n,
             }  # fmt: skip
             self._log.put("verdict", facts, level=_LEVELS.get(v.outcome, "warning"), at_ns=end_ns)

@@ -1,0 +1,173 @@
+"""Where a health report comes from: a server that runs, a run's folder, or a log."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import ProxyHandler, Request, build_opener
+
+import numpy as np
+
+from drivers.clock import VirtualClock, to_ns
+from harness.monitor.health import HealthMonitor
+from harness.monitor.log_reader import LogEvent, iter_log
+from harness.monitor.run_metrics import INBOX, LATENCY, MEMORY, MISSES, QUALITY
+
+REPORT = "report.json"
+_MOST_BYTES = 4_000_000
+
+
+class UnreachableError(Exception):
+    """There is no report to be had; the message says why and what to try."""
+
+
+def is_url(what: str) -> bool:
+    """``http://`` or ``https://``."""
+    return what.lower().startswith(("http://", "https://"))
+
+
+# --- a server ---------------------------------------------------------------------------------
+
+
+def from_server(url: str, timeout_s: float = 5.0) -> dict[str, Any]:
+    """What GET ``/health`` of a server says; UnreachableError."""
+    parts = urlsplit(url)
+    at = urlunsplit(
+        (parts.scheme, parts.netloc, parts.path if parts.path not in ("", "/") else "/health", parts.query, "")
+    )
+    opener = build_opener(ProxyHandler({})) if parts.hostname in ("127.0.0.1", "localhost", "::1") else build_opener()
+    try:
+        with opener.open(Request(at, headers={"Accept": "application/json"}), timeout=timeout_s) as response:  # noqa: S310
+            body = response.read(_MOST_BYTES)
+    except HTTPError as error:
+        with error:
+            raise UnreachableError(f"{at} answers HTTP {error.code} {error.reason}: is this a `hil serve`?") from error
+    except (URLError, OSError, ValueError) as error:
+        why = getattr(error, "reason", error)
+        raise UnreachableError(
+            f"{at} cannot be reached: {why}; is the server running, and is the port right?"
+        ) from error
+    try:
+        return checked(json.loads(body))
+    except ValueError as error:
+        raise UnreachableError(f"{at} answered something that is no health report: {error}") from error
+
+
+def checked(report: Any) -> dict[str, Any]:
+    """A report with all that is shown of it; ValueError."""
+    if not isinstance(report, dict) or not isinstance(report.get("metrics"), dict):
+        raise ValueError(f"expected an object with metrics, found {str(report)[:80]!r}")
+    for name, values in report["metrics"].items():
+        if not isinstance(values, dict) or not {"current", "average", "min", "max"} <= values.keys():
+            raise ValueError(f"metric {name!r}: expected current, average, min and max, found {str(values)[:80]!r}")
+    alerts = report.get("alerts")
+    if not isinstance(alerts, list):
+        raise ValueError("expected alerts as a list")
+    return {"status": "alert" if alerts else "ok", **report}
+
+
+# --- a run ------------------------------------------------------------------------------------
+
+
+def from_run(folder: Path, limits: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """The health of a recorded run: as it was reported, or, where ``limits`` are given or nothing was reported, worked
+    out again from the recording. ``alert`` if there was one at any time. RecordingError."""
+    if limits is None:
+        try:
+            said = json.loads((folder / REPORT).read_text("utf-8"))["host"]["health"]
+            return over_all(checked(said))
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # of a virtual run, or of one that was killed
+    return over_all(_from_recording(folder, limits))
+
+
+def over_all(report: dict[str, Any]) -> dict[str, Any]:
+    """Of something that is over, any alert counts."""
+    return {**report, "status": "alert" if report["alerts"] else "ok"}
+
+
+def _from_recording(folder: Path, limits: Mapping[str, float] | None) -> dict[str, Any]:
+    from harness.latency import latencies_ms
+    from harness.monitor.run_health import thresholds_of
+    from harness.monitor.run_log import latency_limit_ms
+    from harness.recording_files import load_recording
+
+    recording = load_recording(folder)
+    above, below = thresholds_of(recording.rig) if limits is None else (limits, {})
+    spent, due_ns = latencies_ms(recording), recording.windows.stamps_ns[:, 0]
+    rows = [(at, LATENCY, ms) for at, ms in zip(due_ns.tolist(), spent.tolist(), strict=True) if math.isfinite(ms)]
+    missed = ~(spent <= latency_limit_ms(recording.rig))
+    seconds = (due_ns - recording.start_ns) // to_ns(1.0)
+    for second in np.unique(seconds).tolist():
+        at_ns = recording.start_ns + to_ns(second + 1.0)
+        rows.append((at_ns, MISSES, float(np.count_nonzero(missed[seconds == second]))))
+    for name, column, scale in ((MEMORY, "rss_bytes", 1e-6), (INBOX, "inbox_depth", 1.0)):
+        values = recording.resources.column(column) * scale
+        rows += [(at, name, v) for at, v in zip(recording.resources.at_ns.tolist(), values.tolist(), strict=True)]
+    began = recording.host.get("utc")
+    shift_ns = to_ns(datetime.fromisoformat(began).timestamp() if began else 0.0) - recording.start_ns
+    return replayed(((at + shift_ns, name, value) for at, name, value in sorted(rows)), above, below)
+
+
+def replayed(
+    rows: Iterator[tuple[int, str, float]], above: Mapping[str, float], below: Mapping[str, float]
+) -> dict[str, Any]:
+    """The report at the end of (Unix time in ns, metric, value) in order, with thresholds checked all along."""
+    clock = VirtualClock(start_utc=datetime.fromtimestamp(0, UTC))
+    monitor = HealthMonitor(clock)
+    for at_ns, name, value in rows:
+        clock.sleep_until(at_ns)
+        monitor.record_metric(name, value)
+        if name in above or name in below:
+            one_above = {name: above[name]} if name in above else {}
+            monitor.check_thresholds(one_above, {name: below[name]} if name in below else {})
+    return {"status": monitor.status, **monitor.get_health_report()}
+
+
+# --- a log ------------------------------------------------------------------------------------
+
+_VALUES = {
+    "model_inference": (("latency_ms", LATENCY), ("max_ms", "latency_max_ms"), ("misses", MISSES)),
+    "api_call": (("latency_ms", "api_ms"),),
+}
+"""Event type -> its fields that are metrics."""
+
+
+def from_log(path: Path, above: Mapping[str, float] | None = None) -> dict[str, Any]:
+    """The health of what wrote a log: metrics from its events, and its alerts. ``alert`` if there was one at any time;
+    ``above``: thresholds to judge by besides. OSError."""
+    alerts: list[list[Any]] = []
+
+    def rows() -> Iterator[tuple[int, str, float]]:
+        for event in iter_log(path):
+            if not isinstance(event, LogEvent):
+                continue
+            at_s = event.utc.timestamp()
+            if event.event_type == "alert" and event.data.get("state") == "beyond":
+                alerts.append([at_s, _alert_text(event)])
+            for name, value in _metrics_of(event):
+                yield to_ns(at_s), name, value
+
+    report = replayed(rows(), above or {}, {})
+    return over_all({**report, "alerts": (alerts + [list(alert) for alert in report["alerts"]])[-10:]})
+
+
+def _metrics_of(event: LogEvent) -> Iterator[tuple[str, float]]:
+    data = event.data
+    for field, metric in _VALUES.get(event.event_type, ()):
+        if isinstance(data.get(field), int | float):
+            yield metric, float(data[field])
+    score = data.get("quality_score")
+    if event.event_type == "data_quality_check" and isinstance(score, int | float):
+        yield f"{QUALITY}{data.get('stream') or data.get('sensor') or ''}", float(score)
+
+
+def _alert_text(event: LogEvent) -> str:
+    data = event.data
+    return f"ALERT: {data.get('metric')} {data.get('side')} threshold: {data.get('mean')} against {data.get('limit')}"

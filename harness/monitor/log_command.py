@@ -1,0 +1,133 @@
+"""``hil log``: shows a log, filtered."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TextIO
+
+from rich.console import Console
+
+from drivers.clock import RealClock
+from harness.commands import UsageError
+from harness.monitor.log_reader import BrokenLine, LogEvent, follow, iter_log
+from harness.monitor.log_schema import EVENTS
+from harness.monitor.logs import LEVELS, level_number, readable
+
+_ABOUT = """Shows a log that `hil run --log` or `hil serve --log` wrote, or one with Python's usual lines of
+`time - name - level - message`.
+
+  hil log run.jsonl                                       all of it, for people
+  hil log run.jsonl --type sensor_lost,latency_violation  only these events
+  hil log run.jsonl --level warning --since 5m            what went wrong in its last five minutes
+  hil log run.jsonl --since 2026-01-01T12:00:00Z --json   from then on, as JSON lines
+  hil log run.jsonl --count                               how often each event occurs
+  hil log run.jsonl --follow                              and what comes, until Ctrl-C
+
+Lines that cannot be read are told on stderr by their number."""
+_CODES = """exit codes:
+  0    every line could be read
+  1    some lines could not be read
+  2    usage error, or no such file"""
+_BACK = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+
+
+def add(some: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """``hil log`` with its options."""
+    parser = some.add_parser("log", help="show a log: filter it by event, level and time")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    types = "\n".join(f"  {name:<19} {event.help}" for name, event in EVENTS.items())
+    parser.description, parser.epilog = _ABOUT, f"events of a run:\n{types}\n\n{_CODES}"
+    parser.add_argument("log", type=Path, metavar="FILE", help="the log")
+    parser.add_argument("--type", metavar="A,B", help="only these event types")
+    parser.add_argument("--level", choices=LEVELS, help="only from this level on")
+    parser.add_argument(
+        "--since", metavar="T", help="ISO time (UTC), or so long before the last event: 90s, 5m, 2h, 1d"
+    )
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="as JSON lines")
+    how.add_argument("--count", action="store_true", help="only how often each event type occurs")
+    parser.add_argument("--follow", action="store_true", help="go on with what is appended, until Ctrl-C")
+    parser.set_defaults(call=show_log)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which events to show; all by default."""
+
+    types: frozenset[str] = frozenset()
+    level: int = 0
+    since: datetime | None = None
+
+    def takes(self, event: LogEvent) -> bool:
+        """This one is shown."""
+        right = not self.types or event.event_type in self.types
+        late = self.since is None or event.utc >= self.since
+        return right and late and level_number(event.level) >= self.level
+
+
+def show_log(given: argparse.Namespace, err: Console) -> int:
+    """hil log"""
+    if given.count and given.follow:
+        raise UsageError("--count counts to the end of the log, which --follow never reaches: give one of them")
+    types = frozenset(part.strip() for part in (given.type or "").split(",") if part.strip())
+    level = level_number(given.level) if given.level else 0
+    chosen = Filter(types, level, since(given.since, given.log) if given.since else None)
+    items = follow(given.log, RealClock(), lambda: True) if given.follow else iter_log(given.log)
+    broken = Broken(err)
+    events = (event for event in broken.told(items) if chosen.takes(event))
+    if given.count:
+        show_counts(events, sys.stdout)
+    else:
+        for event in events:
+            line = event.line()
+            sys.stdout.write((json.dumps(line) if given.json else readable(line)) + "\n")
+            if given.follow:
+                sys.stdout.flush()
+    return 1 if broken.count else 0
+
+
+class Broken:
+    """Tells of lines that cannot be read, and counts them."""
+
+    def __init__(self, err: Console) -> None:
+        self._err, self.count = err, 0
+
+    def told(self, items: Iterable[LogEvent | BrokenLine]) -> Iterator[LogEvent]:
+        """The events among the items."""
+        for item in items:
+            if isinstance(item, LogEvent):
+                yield item
+                continue
+            self.count += 1
+            text = f"line {item.number}: {item.why}: {item.text!r}"
+            self._err.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def since(text: str, path: Path) -> datetime:
+    """The time that ``--since`` means; UsageError."""
+    back = _BACK.fullmatch(text.strip())
+    if back is not None:
+        newest = max((item.utc for item in iter_log(path) if isinstance(item, LogEvent)), default=None)
+        span = timedelta(seconds=float(back[1]) * _SECONDS[back[2]])
+        return newest - span if newest is not None else datetime.min.replace(tzinfo=UTC)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"--since: expected an ISO time or a span such as 5m, found {text!r}") from error
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+
+
+def show_counts(events: Iterable[LogEvent], out: TextIO) -> None:
+    """Event type, level and how often, the most frequent first."""
+    counted = Counter((event.event_type, event.level) for event in events)
+    for (event_type, level), count in counted.most_common():
+        out.write(f"{count:>8} {level:<8} {event_type}\n")
