@@ -57,11 +57,8 @@ def _items(text: str) -> list[str]:
     heading = kind = ""
     number = 0
     for line in re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE).splitlines():
-        title, bold, item = (
-            re.match(r"##+ (.+)", line),
-            re.match(r"\*\*(.+):\*\*$", line),
-            re.match(r"(-|\d+\.) ", line),
-        )
+        title, bold = re.match(r"##+ (.+)", line), re.match(r"\*\*(.+):\*\*$", line)
+        item = re.match(r"(-|\d+\.) ", line)
         row = re.match(r"\| `", line)
         if title:
             heading, kind, number = _slug(title[1]), "", 0
