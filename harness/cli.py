@@ -13,6 +13,7 @@ from rich.console import Console
 
 from drivers.errors import LinkError, SensorError
 from harness import commands
+from harness.api import client_command as api_client
 from harness.api import command as api_serve
 from harness.model.check import command as model_check
 from harness.model.errors import ModelError
@@ -83,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_schema,
         model_check.add,
         api_serve.add,
+        api_client.add,
         log_command.add,
         health_command.add,
     )

@@ -70,7 +70,7 @@ def run(given: argparse.Namespace, err: Console) -> int:
         err.print(f"recorded in {directory}", markup=False, highlight=False)
     if watch.path is not None and not given.quiet:
         err.print(f"logged in {watch.path}", markup=False, highlight=False)
-    return _hand_over(result, given, err)
+    return hand_over(result, given, err)
 
 
 def choose_mode(rig: Rig, given: argparse.Namespace) -> Mode:
@@ -101,10 +101,11 @@ def judge(given: argparse.Namespace, err: Console) -> int:
     if given.limits is not None:
         limits = read_rig(given.limits).limits
         recording = replace(recording, rig=replace(recording.rig, limits=limits))
-    return _hand_over(conclude(recording, None), given, err)
+    return hand_over(conclude(recording, None), given, err)
 
 
-def _hand_over(result: Result, given: argparse.Namespace, err: Console) -> int:
+def hand_over(result: Result, given: argparse.Namespace, err: Console) -> int:
+    """Write the reports that ``--json`` and ``--junit`` ask for, show the table unless ``--quiet``; the exit code."""
     if given.json is not None:
         text = to_json(result.report)
         if str(given.json) == "-":

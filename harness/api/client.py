@@ -206,8 +206,8 @@ def encoded(payload: Any) -> bytes | None:
 def _explained(error: Exception, address: Address) -> str:
     """What httpcore says, with what is likely and what to try."""
     root: BaseException = error
-    while root.__cause__ is not None:
-        root = root.__cause__
+    while (inner := root.__cause__ or root.__context__) is not None:
+        root = inner
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if isinstance(root, ConnectionRefusedError):
         return f"connection refused: is the service running on {address.place}? Start it, or correct the URL"

@@ -87,7 +87,7 @@ def _word(call: ApiCall) -> str:
 def _failures(failed: Sequence[ApiCall], n: int) -> str:
     """Each kind once, the most frequent first."""
     kinds = Counter((_word(call), call.why) for call in failed).most_common()
-    told = "; ".join(f"{count} {word}: {why}" for (word, why), count in kinds[:3])
+    told = "; ".join(f"{count if len(kinds) > 1 else ''} {word}: {why}".strip() for (word, why), count in kinds[:3])
     rest = sum(count for _, count in kinds[3:])
     return f"{len(failed)} of {n} calls failed: {told}" + (f"; and {rest} in other ways" if rest else "")
 
