@@ -81,7 +81,13 @@ def serve(given: argparse.Namespace, err: Console) -> int:
         local = running.is_loopback(bound)
         if not local:
             text = f"{host} can be reached from other machines, and there is no authentication: whoever reaches "
-            err.print(f"warning: {text}the port can use the model", style="yellow", markup=False, highlight=False)
+            err.print(
+                f"warning: {text}the port can use the model",
+                style="yellow",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
         served = serve_model(entry, limits)
         names = (host.lower(),) if local else None
         app = ModelServer(served, alerts=alerts, log_event=log.log_event, hosts=names, version=_version())
@@ -93,7 +99,13 @@ def _run(app: Any, served: Served, bound: Any, err: Console) -> None:
     from harness.api import running
 
     if served.fault:
-        err.print(f"warning: on windows of zeros {served.fault}", style="yellow", markup=False, highlight=False)
+        err.print(
+            f"warning: on windows of zeros {served.fault}",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
     ready = threading.Event()
     announcing = threading.Thread(target=_announce, args=(ready, served, running.url_of(bound)), daemon=True)
     announcing.start()
