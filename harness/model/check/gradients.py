@@ -13,18 +13,17 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
 from harness.model.check.findings import Finding, Note, Settings, Table
 from harness.model.check.subject import Subject
 from harness.model.check.task import WINDOWS, listed, loss_of
 from harness.model.check.watch import Watch, kept, set_training
-from harness.model.errors import ModelFault
 from harness.verdict import Outcome, Verdict
 
 SECTION = "gradients"
@@ -151,19 +150,24 @@ def _scaled(x: Tensor) -> float | None:
 
 
 def _distances(loss: Tensor, names: Mapping[int, str]) -> dict[str, int]:
-    """Breadth first through the graph that autograd recorded."""
     reached: dict[str, int] = {}
-    level, seen, steps = [loss.grad_fn], {loss.grad_fn}, 0
-    while level:
+    for steps, level in enumerate(_levels(loss)):
         for node in level:
             name = names.get(id(getattr(node, "variable", None)))
             if name is not None:
-                reached.setdefault(name, steps)
-        behind = [child for node in level if node is not None for child, _ in node.next_functions]
+                reached[name] = steps
+    return reached
+
+
+def _levels(loss: Tensor) -> Iterator[list[Node]]:
+    """The graph that autograd recorded, breadth first: nodes that are one, two, ... steps from the loss."""
+    level = [] if loss.grad_fn is None else [loss.grad_fn]
+    seen = set(level)
+    while level:
+        yield level
+        behind = [child for node in level for child, _ in node.next_functions]
         level = [child for child in dict.fromkeys(behind) if child is not None and child not in seen]
         seen.update(level)
-        steps += 1
-    return reached
 
 
 # --- judging ----------------------------------------------------------------------------------
@@ -238,20 +242,33 @@ def _finite(subject: Subject, found: Gradients, names: Sequence[str]) -> Verdict
 
 
 def _culprit(subject: Subject) -> str:
-    """The backward function that first returned NaN, as autograd's anomaly mode names it."""
+    """The function whose derivative first made something not finite out of what was, by its name in the graph."""
     n = WINDOWS if subject.batch is None else subject.batch
-    with kept(subject.module), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch says that the mode is on and where forward was
+    first: list[str] = []
+
+    def watching(node: Node) -> Callable[[tuple[Tensor | None, ...], tuple[Tensor | None, ...]], None]:
+        def hook(back: tuple[Tensor | None, ...], came: tuple[Tensor | None, ...]) -> None:
+            if _all_finite(came) and not _all_finite(back):
+                first.append(re.sub(r"Backward\d*$", "", node.name()))
+
+        return hook
+
+    with kept(subject.module):
         for training, kind in ((True, "sum"), (True, "task"), (False, "sum"), (False, "task")):
             set_training(subject.module, training)
-            try:
-                with torch.autograd.set_detect_anomaly(True):
-                    inputs, quality = subject.examples(n)
-                    _backward(loss_of(subject, subject.call(inputs, quality), kind))
-            except (RuntimeError, ModelFault) as error:
-                named = re.search(r"Function '(\w+?)Backward\d*'", str(error))
-                return f" (first in the gradient of {named[1]})" if named else ""
+            inputs, quality = subject.examples(n)
+            loss = loss_of(subject, subject.call(inputs, quality), kind)
+            for level in _levels(loss):
+                for node in level:
+                    node.register_hook(watching(node))
+            _backward(loss)
+            if first:
+                return f" (first in the derivative of {first[0]})"
     return ""
+
+
+def _all_finite(values: tuple[Tensor | None, ...]) -> bool:
+    return all(bool(torch.isfinite(x).all()) for x in values if x is not None)
 
 
 def _vanishing(found: Gradients, names: Sequence[str], limit: float) -> Verdict:

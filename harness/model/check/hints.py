@@ -79,16 +79,16 @@ class Seen:
 def hints(subject: Subject, settings: Settings) -> Iterator[Finding]:
     """The section: learning rate, clipping and scale of the loss where something can be trained; normalisation."""
     seen = first_layers(subject)
-    yield _normalisation(seen)
+    yield normalisation(seen)
     if seen:
         yield _table(seen)
     if not trainable(subject):
         yield Note(SECTION, "the module has no parameter that asks for a gradient: no advice on training")
         return
-    yield _learning_rate(range_test(subject), settings.rate)
+    yield learning_rate(range_test(subject), settings.rate)
     course = train(subject, _STEPS, min(settings.rate, RATE))
-    yield _clipping(course)
-    yield _scale(course)
+    yield clipping(course)
+    yield loss_scale(course)
 
 
 def _advice(place: str, reason: str, measure: str, value: float | None, n: int = 0) -> Verdict:
@@ -132,7 +132,8 @@ def read_range(rates: FloatArray, losses: FloatArray, constant: float) -> Range:
     return Range(middle, smooth, float(middle[int(np.argmin(np.diff(smooth)))]), explodes)
 
 
-def _learning_rate(found: Range, rate: float) -> Verdict:
+def learning_rate(found: Range, rate: float) -> Verdict:
+    """What a range test says of the rate that was given."""
     n = len(found.losses)
     if n == 0:
         return _advice("learning rate", "the loss is not finite at any rate: see training", "learning rate", None)
@@ -158,7 +159,8 @@ def _learning_rate(found: Range, rate: float) -> Verdict:
 # --- clipping, and the scale of the loss ------------------------------------------------------
 
 
-def _clipping(course: Course) -> Verdict:
+def clipping(course: Course) -> Verdict:
+    """Whether some steps would need their gradient clipped."""
     norms = course.norms[np.isfinite(course.norms)]
     if not len(norms) or float(np.median(norms)) == 0:
         return _advice("clipping", "there were no gradients to clip", "steps with a large gradient", None)
@@ -175,7 +177,8 @@ def _clipping(course: Course) -> Verdict:
     return _advice("clipping", reason, measure, share, n=len(norms))
 
 
-def _scale(course: Course) -> Verdict:
+def loss_scale(course: Course) -> Verdict:
+    """How far the first answers are from what is wanted."""
     ratio = float(course.losses[0]) / course.constant
     told = f"the first loss is {ratio:.2g} times that of a constant answer"
     if not math.isfinite(ratio):
@@ -227,7 +230,8 @@ def _seen(where: str, names: tuple[str, ...], x: Tensor, axis: int) -> Seen:
     return Seen(where, names, offset, float(columns.square().mean().sqrt()), apart)
 
 
-def _normalisation(seen: list[Seen]) -> Verdict:
+def normalisation(seen: list[Seen]) -> Verdict:
+    """Whether the first layers see inputs of one size around 0."""
     far = [f"{_name(s)} ({s.layer} sees |mean| / sd {s.offset:.0f})" for s in seen if s.offset > _OFFSET]
     sizes: Mapping[str, float] = {_name(s): s.size for s in seen if s.size > 0}
     ratio = max(sizes.values(), default=1.0) / min(sizes.values(), default=1.0)
