@@ -69,14 +69,14 @@ class Windows:
 def simulate(people: int, first_seed: int, specs: Mapping[str, InputSpec] = INPUTS) -> Windows:
     """Four windows of each person, every one in another state; nobody's baseline is anybody else's.
 
-    ``specs`` may have other windows than the reference network, of the modalities in INPUTS.
+    ``specs`` may have other names and windows than the reference network, of the modalities in INPUTS.
     """
     windows: dict[str, list[Float32Array]] = {modality: [] for modality in specs}
     felt: list[FloatArray] = []
     for seed in range(first_seed, first_seed + people):
         subject, due_s, options = _person(seed)
         for modality, spec in specs.items():
-            windows[modality].append(_cut(subject, spec, due_s, options.get(modality, {})))
+            windows[modality].append(_cut(subject, spec, due_s, options.get(spec.modality, {})))
         felt.append(np.stack([subject.arousal(due_s), subject.valence(due_s)], axis=1))
     arousal, valence = np.concatenate(felt).T
     return Windows(

@@ -39,9 +39,9 @@ class Material:
         return len(self.state)
 
 
-def simulatable(modality: str) -> bool:
-    """Whether simulated people have it."""
-    return modality in INPUTS
+def simulatable(spec: InputSpec | None) -> bool:
+    """Whether simulated people have what such a window shows."""
+    return spec is not None and spec.modality in INPUTS
 
 
 def render(specs: Mapping[str, InputSpec], shapes: Mapping[str, tuple[int, ...]], n: int, seed: int) -> Material:
@@ -50,7 +50,7 @@ def render(specs: Mapping[str, InputSpec], shapes: Mapping[str, tuple[int, ...]]
     ``shapes`` holds each input's shape without the batch; those without a spec, and those that no person has, are
     unit-variance curves (``curves``).
     """
-    known = {name: spec for name, spec in specs.items() if simulatable(name)}
+    known = {name: spec for name, spec in specs.items() if simulatable(spec)}
     made = _people(tuple(known.items()), -(-n // WINDOWS_PER_PERSON), seed)
     inputs = {
         name: made.inputs[name][:n] if name in known else curves(shape, n, seed + place)

@@ -56,7 +56,7 @@ class Subject:
     shapes: Mapping[str, tuple[int, ...]]
     """Input -> shape of one window, without the batch."""
     inputs: Mapping[str, InputSpec]
-    """Modality -> its window; empty for one plain tensor of a shape alone."""
+    """Input -> its window; empty for one plain tensor of a shape alone."""
     convention: Convention | None
     """None: forward takes one tensor."""
     complete: bool = False
@@ -91,7 +91,7 @@ class Subject:
     @property
     def invented(self) -> tuple[str, ...]:
         """Inputs whose examples are smooth curves, since no simulated person has them."""
-        return tuple(name for name in self.shapes if name not in self.inputs or not simulatable(name))
+        return tuple(name for name in self.shapes if not simulatable(self.inputs.get(name)))
 
     def fresh(self) -> Subject:
         """The same subject with a module of its own, as it was loaded."""
@@ -227,15 +227,16 @@ def subject_of(
     """A module that is at hand, as ``open_subject`` gives one."""
     name = name or type(module).__name__
     declared = getattr(module, "inputs", None)
+    specs: dict[str, InputSpec] = {}
     if shape is None and not _wants_tensor(module):
         made = _subject(wrap_module(name, module, entry or ModelEntry()), seed)
         return replace(made, kind="module").fresh()
     if shape is None and isinstance(declared, Mapping) and len(declared) == 1:
         modality, given = next(iter(declared.items()))
-        spec = make_spec(str(modality), given)
-        shape = spec.channels, spec.length
+        specs[ONE] = make_spec(str(modality), given)
+        shape = specs[ONE].channels, specs[ONE].length
     if shape is not None:
-        return Subject(name, "module", module, module.eval(), {ONE: shape}, {}, None, seed=seed).fresh()
+        return Subject(name, "module", module, module.eval(), {ONE: shape}, specs, None, seed=seed).fresh()
     guess = _first_width(module)
     example = f"--input-shape {guess}" if guess else "--input-shape 10, or 1,500"
     raise LoadError(
