@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ def add(some: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def model_check(given: argparse.Namespace, err: Console) -> int:
     """hil model check"""
     names = sections_of(given.only, given.skip)
+    _folders_are_there(given, names)
     subject, settings = subject_and_settings(given)
     import torch
 
@@ -97,6 +99,15 @@ def model_check(given: argparse.Namespace, err: Console) -> int:
     if not given.quiet:
         show(err if str(given.json) == "-" else Console(), report, found.verdicts)
     return int(report["outcome"]["exit_code"])
+
+
+def _folders_are_there(given: argparse.Namespace, names: Sequence[str]) -> None:
+    """Said before anything runs, not after a minute."""
+    for option, path in (("--json", given.json), ("--junit", given.junit), ("--profile", given.profile)):
+        if path is not None and str(path) != "-" and not path.parent.is_dir():
+            raise UsageError(f"{option}: there is no folder {str(path.parent)!r}")
+    if given.profile is not None and "speed" not in names:
+        raise UsageError("--profile: the section speed makes the trace, and it is left out")
 
 
 def subject_and_settings(given: argparse.Namespace) -> tuple[Subject, Settings]:

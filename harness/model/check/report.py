@@ -44,6 +44,7 @@ def document(
 def show(console: Console, report: dict[str, Any], verdicts: Sequence[Verdict]) -> None:
     """Tables, then verdicts, then what did not apply; the exit code comes last."""
     for table in report["tables"]:
+        console.print(table["title"], style="italic", markup=False, highlight=False, soft_wrap=True)
         console.print(_grid(table))
         console.print()
     for note in report["notes"]:
@@ -54,10 +55,7 @@ def show(console: Console, report: dict[str, Any], verdicts: Sequence[Verdict]) 
 
 
 def _grid(table: Mapping[str, Any]) -> Grid:
-    grid = Grid(
-        title=escape(table["title"]), title_justify="left", title_style="italic", box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0), pad_edge=False, show_edge=False,
-    )  # fmt: skip
+    grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     rows = table["rows"]
     for place, heading in enumerate(table["headings"]):
         numeric = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
