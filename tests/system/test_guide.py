@@ -1,7 +1,7 @@
-"""The rest of the debugging guide (``pytest --guide PATH``), as it is printed: API, logs, health, performance, commands.
+"""The rest of the debugging guide (``pytest --guide PATH``) as it is printed: API, logs, health, breakpoints, commands.
 
-What the guide says of sensors, modalities and models is in test_interface.py. The contracts themselves are tested in words
-of our own beside the code that fulfils them; docs/debugging.md says where.
+What it says of sensors, modalities and models is in test_interface.py. The contracts themselves are tested in words of
+our own beside the code that fulfils them; docs/debugging.md says where.
 """
 
 from __future__ import annotations
