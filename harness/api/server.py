@@ -24,7 +24,7 @@ from drivers.types import FloatArray
 from harness.api.metrics import CONTENT_TYPE, Metrics, rss_bytes
 from harness.api.openapi import openapi_document
 from harness.api.served import Served
-from harness.api.wire import WireError, decode_request, parse_json
+from harness.api.wire import WireError, decode_request, parse_json, to_body
 from harness.api.worker import QueueFullError
 from harness.model.errors import ModelError
 from harness.monitor.health import HealthMonitor
@@ -64,8 +64,11 @@ def as_refusal(error: WireError | RefusalError | ClientDisconnect) -> RefusalErr
 
 
 def reply(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer in JSON, in ASCII so that nothing that was sent to us could fail to be encoded."""
-    body = json.dumps(document, allow_nan=False).encode("ascii")
+    """An answer in JSON."""
+    try:
+        body = to_body(document)
+    except ValueError:  # half a surrogate pair, which a body can name and UTF-8 cannot hold
+        body = json.dumps(document, allow_nan=False).encode("ascii")
     return Response(body, status, {**_PLAIN, **(headers or {})}, media_type="application/json")
 
 

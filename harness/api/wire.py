@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import from_json, to_json
 
 from drivers.types import FloatArray
 from harness.model.inputs import Float32Array, InputSpec
@@ -73,6 +74,23 @@ def parse_json(body: bytes) -> Any:
     content can say where they stand; so does 1e400, as an infinity.
     """
     try:
+        document = from_json(body, cache_strings="none")  # eight times as fast as json.loads
+    except ValueError:
+        return _parse_with_care(body)
+    # it takes the last of two equal keys without a word: texts that are no key of the document were lost, or are values
+    return document if body.count(b'"') == 2 * _count_keys(document) else _parse_with_care(body)
+
+
+def _count_keys(document: Any) -> int:
+    """Of objects within objects; not of those in arrays, which no request has."""
+    if not isinstance(document, dict):
+        return 0
+    return len(document) + sum(_count_keys(value) for value in document.values())
+
+
+def _parse_with_care(body: bytes) -> Any:
+    """As parse_json, and what is wrong is said."""
+    try:
         return json.loads(body.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         found = f"byte 0x{body[error.start]:02x} at offset {error.start}"
@@ -84,6 +102,11 @@ def parse_json(body: bytes) -> Any:
         raise WireError("", "JSON of a few levels", "arrays or objects nested too deeply to be read", 400) from None
     except ValueError:  # Python refuses whole numbers of more than 4300 digits
         raise WireError("", "JSON", "a number with thousands of digits", 400) from None
+
+
+def to_body(document: Any) -> bytes:
+    """A document of this module as JSON, every float as short as it comes back whole."""
+    return to_json(document)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from harness.api.wire import (
     parse_json,
     request_schema,
     response_schema,
+    to_body,
 )
 from harness.model.inputs import INPUTS, InputSpec
 
@@ -50,6 +51,23 @@ def test_windows_come_back_bit_for_bit(batch):
     for name in INPUTS:
         assert windows[name].dtype == np.float32 and np.array_equal(windows[name], inputs[name])
         assert np.array_equal(levels[name], quality[name])
+
+
+def test_bodies_are_what_pythons_own_json_reads_and_writes():
+    rng = np.random.default_rng(3)
+    values = np.concatenate([rng.normal(size=500), 10.0 ** rng.uniform(-40, 38, 500), [0.0, -0.0, 5e-324, 1e22]])
+    document = {"inputs": {"ecg": [values.tolist()]}}
+    assert json.loads(to_body(document)) == document
+    assert parse_json(json.dumps(document).encode()) == document
+    assert np.array_equal(np.signbit(parse_json(to_body(document))["inputs"]["ecg"][0]), np.signbit(values))
+
+
+def test_a_key_twice_is_found_at_every_level():
+    for text in ('{"a": 1, "a": 1}', '{"a": {"b": 1, "b": 1}}', '[{"a": 1, "a": 1}]', '{"\\u0061": 1, "a": 1}'):
+        found = parse_json(text.encode())
+        while type(found) in (list, dict):
+            found = found[0] if isinstance(found, list) else found["a"]
+        assert found.key in ("a", "b")
 
 
 def test_a_window_without_a_batch_is_a_batch_of_one():
