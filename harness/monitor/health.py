@@ -138,7 +138,7 @@ class HealthMonitor:
         most = math.ceil(self._keep_s) + 1
         while metric.seconds:
             first = next(iter(metric.seconds))
-            if first == second or (first + 1 > oldest_s and len(metric.seconds) <= most):
+            if first == second or (metric.seconds[first].time_s > oldest_s and len(metric.seconds) <= most):
                 break
             del metric.seconds[first]
 

@@ -25,7 +25,7 @@ WHOLE = {
     "contact": "mail, phone, telephone, mobile, cell, fax, address, street, city, town, zip, twitter",
     "birth": "born, age, age years",
     "place": "location, lat, lon, lng, geo, coordinates",
-    "ip": "ip, ips, hostname, host name, remote addr, remote address, client host, client addr, peer",
+    "ip": "hostname, host name, remote addr, remote address, client host, client addr, peer",
     "device": "mac, macs, serial, serial no, advertised name, local name",
     "body": "sex, gender, ethnicity, race, religion, height cm, weight kg, bmi",
     SECRET: "token, auth, pin",
@@ -37,7 +37,7 @@ ANYWHERE = {
     "contact": "email, emails, e mail, mail address, phone number, home address, postal address, postcode, zip code",
     "birth": "birth, birthday, birthdate, birthyear, dob",
     "place": "latitude, longitude, gps, geolocation",
-    "ip": "ip address, ip addr",
+    "ip": "ip, ips",
     "device": "serial number, serial numbers, mac address, ble address, bluetooth address, hardware address, bd addr, "
     "bdaddr, bdaddress, imei, imsi, udid, device id, device serial, device uuid",
     "body": "diagnosis, diagnoses, medication, medications, disease",
@@ -81,7 +81,7 @@ def category_of(key: str) -> str:
 _SECRETS = re.compile(
     r"(?i)(\b(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key)[\"']?\s*=\s*[\"']?|"
     r"\b(?:password|passwd|pwd|api[_-]?key)[\"']?\s*:\s*[\"']?|\bBearer\s+|\bBasic\s+(?=[\w+/=]{8})|"
-    r"(?<=://)[^\s/:@]*:)([^\s\"',;&})@\]]+)"
+    r"(?<=://)[^\s/:@]*:(?=[^\s/@]*@))([^\s\"',;&})@\]]+)"
 )
 _FORMS = (
     ("contact", re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)+")),
@@ -96,7 +96,13 @@ _FORMS = (
             r"(?<![\w.])(?!127\.|0\.0\.0\.0)(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?:25[0-5]|2[0-4]\d|1?\d?\d)){3}(?![\w.]\d)"
         ),
     ),
-    ("ip", re.compile(r"(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){3,7}(?::?[0-9A-Fa-f]{1,4})(?![\w:])")),
+    (
+        "ip",
+        re.compile(
+            r"(?<![\w:])(?:(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|"
+            r"[0-9A-Fa-f]{3,4}(?::[0-9A-Fa-f]{1,4}){0,5}::(?:[0-9A-Fa-f]{1,4}(?::[0-9A-Fa-f]{1,4}){0,5})?)(?![\w:])"
+        ),
+    ),
     ("contact", re.compile(r"(?<![\w+])\+\d(?:[ ()/-]{0,2}\d){7,14}(?!\d)")),
 )
 """What can be told by its form. Loopback addresses are nobody's."""
@@ -111,6 +117,9 @@ _KEYED = (
     ("user", re.compile(r"((?<![\w.])/home/|(?<![\w.])/Users/|\b[A-Za-z]:\\Users\\)([^/\\\s:'\"]+)")),
 )  # fmt: skip
 """What follows a word that says what it is: the word stays."""
+
+
+_SEPARATORS = str.maketrans("", "", ":-_ ")
 
 
 class Privacy:
@@ -136,7 +145,10 @@ class Privacy:
         """What stands in the value's place."""
         if category == SECRET or self.mode == "drop":
             return LEFT_OUT
-        digest = blake2b(str(value).strip().lower().encode("utf-8", "replace"), key=self._key, digest_size=5)
+        text = str(value).strip().lower()
+        if category == "device":  # one address, however it is written
+            text = text.translate(_SEPARATORS)
+        digest = blake2b(text.encode("utf-8", "replace"), key=self._key, digest_size=5)
         return f"{category}:{digest.hexdigest()}"
 
     def text(self, text: str) -> str:

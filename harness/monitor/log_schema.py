@@ -107,13 +107,17 @@ EVENTS: Mapping[str, EventType] = {
         },
     ),
     "model_inference": EventType(
-        "what the model did in one second",
+        "what the model did in one second, or in one request to a server",
         {
             "n": Field("integer", "windows that it answered"),
             "latency_ms": Field("number", "median time from a window's due time to its verdict"),
             "max_ms": Field("number", "the longest of them"),
             "misses": Field("integer", "windows that brought no answer, or brought it too late"),
             "model_version": _optional("text", "the model"),
+            "model_ms": _optional("number", "of a server: what the model itself took"),
+            "status": _optional("integer", "of a server: HTTP status of the one request that this is"),
+            "modalities": _optional("list", "of a server: inputs of the request"),
+            "error": _optional("text", "of a server: why there was no answer"),
         },
     ),
     "latency_violation": EventType(
@@ -154,6 +158,11 @@ EVENTS: Mapping[str, EventType] = {
             "latency_ms": Field("number", "until the response was complete"),
             "error": _optional("text", "why there was no response"),
         },
+    ),
+    "server_error": EventType(
+        "a request met a defect of the server",
+        {"endpoint": Field("text", "path of the request"), "error": Field("text", "what was raised")},
+        logging.ERROR,
     ),
     "alert": EventType(
         "the mean of a metric's last ten values went beyond its threshold, or came back",

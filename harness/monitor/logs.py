@@ -73,19 +73,26 @@ class StructuredLogger:
     """Logs events under a name of Python's logging.
 
     ``console``: also to stderr, as ``time - name - level - {json}``; asking twice for a name gives no second line.
+    ``level``: the least that is logged; None leaves it to logging's own configuration.
     ``personal``: ``hash``, ``drop`` or ``keep``, or the Privacy of another logger, so that pseudonyms agree.
     """
 
     def __init__(
-        self, name: str, *, clock: Clock | None = None, personal: str | Privacy = "hash", console: bool = True
+        self,
+        name: str,
+        *,
+        clock: Clock | None = None,
+        personal: str | Privacy = "hash",
+        console: bool = True,
+        level: str | int | None = "debug",
     ) -> None:
         self.privacy = personal if isinstance(personal, Privacy) else Privacy(personal)
         self.clock: Clock = clock or RealClock()
         self.logger = logging.getLogger(name)
-        if console:
-            self.logger.setLevel(logging.DEBUG)
-            if not any(isinstance(handler, _Console) for handler in self.logger.handlers):
-                self.logger.addHandler(_Console(logging.Formatter(CONSOLE_FORMAT)))
+        if level is not None:
+            self.logger.setLevel(level_number(level))
+        if console and not any(isinstance(handler, _Console) for handler in self.logger.handlers):
+            self.logger.addHandler(_Console(logging.Formatter(CONSOLE_FORMAT)))
 
     def log_event(self, event_type: str, **data: Any) -> None:
         """Log an event with its data, at the level that is usual for its type (INFO if it is not known)."""
@@ -234,7 +241,7 @@ class EventLog(StructuredLogger):
         personal: str | Privacy = "hash",
         clock: Clock | None = None,
     ) -> None:
-        super().__init__(LOGGER, clock=clock, personal=personal, console=False)
+        super().__init__(LOGGER, clock=clock, personal=personal, console=False, level=None)
         number = level_number(level)
         lines = JsonLines(self.privacy)
         self.file = LineFile(path, rotate_bytes, keep) if path is not None else None
@@ -255,7 +262,7 @@ class EventLog(StructuredLogger):
         self._listener.start()
         self._open = True
         facts = {"version": _version(), "process": os.getpid(), "level": logging.getLevelName(number).lower()}
-        StructuredLogger(LOGGER, personal=self.privacy, console=False).put(
+        StructuredLogger(LOGGER, personal=self.privacy, console=False, level=None).put(
             "log_started", {**facts, "personal": self.privacy.mode}, level=max(number, logging.INFO)
         )
 

@@ -48,7 +48,7 @@ class RunLog(Observer):
 
     def __init__(self, rig: Rig, mode: str, privacy: Privacy) -> None:
         self._rig, self._mode, self._privacy = rig, mode, privacy
-        self._log = StructuredLogger(LOGGER, clock=RealClock(), personal=privacy, console=False)
+        self._log = StructuredLogger(LOGGER, clock=RealClock(), personal=privacy, console=False, level=None)
         self._limit_ms = latency_limit_ms(rig)
         self._start_ns = 0
         self._waited: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class RunLog(Observer):
 
     def opened(self, clock: Clock) -> None:
         """From now on, times are on the run's clock."""
-        self._log = StructuredLogger(LOGGER, clock=clock, personal=self._privacy, console=False)
+        self._log = StructuredLogger(LOGGER, clock=clock, personal=self._privacy, console=False, level=None)
 
     def connected(self, role: str, begun_ns: int, streaming_ns: int) -> None:
         """sensor_connected"""
