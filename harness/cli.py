@@ -15,6 +15,7 @@ from drivers.errors import LinkError, SensorError
 from harness import commands
 from harness.api import client_command as api_client
 from harness.api import command as api_serve
+from harness.doctor import command as doctor_command
 from harness.model.check import command as model_check
 from harness.model.errors import ModelError
 from harness.monitor import health_command, log_command
@@ -82,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_list,
         _add_discover,
         _add_schema,
+        doctor_command.add,
         model_check.add,
         api_serve.add,
         api_client.add,

@@ -35,7 +35,7 @@ sensors:
   chest: {sensor: openbci-cyton, settings: {streams: {ecg: [1]}}}
 limits: {latency: {max_ms: 100, quantile: 0.5}, delivery: {}, rate: {}}
 """
-COMMANDS = ("run", "judge", "simulate", "probe", "scorecard", "list", "discover", "schema")
+COMMANDS = ("run", "judge", "simulate", "probe", "scorecard", "list", "discover", "schema", "doctor")
 
 
 @pytest.fixture(autouse=True)
