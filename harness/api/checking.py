@@ -79,7 +79,7 @@ def live_windows(rig: Rig) -> tuple[Sequence[Windows], str]:
         return (), str(error)
     stage = _Taken(rig.model, specs=specs)
     count = min(_MOST_WINDOWS, max(e.repeat for e in rig.api.endpoints.values() if e.live)) if rig.api else 1
-    edges_ms = rig.window.wait_ms + rig.window.grace_ms + count * rig.window.hop_ms
+    edges_ms = rig.window.wait_ms + rig.window.grace_ms + (count - 1) * rig.window.hop_ms + 1
     short = replace(rig, api=None, limits={}, duration_s=rig.window.fill_s + edges_ms / 1000)
     stage.prepare(stream_specs(rig))
     recording = run_rig(short, Mode.VIRTUAL, prepared=stage).recording

@@ -15,7 +15,8 @@ _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _SECRET = re.compile(r"auth|cookie|token|secret|passw|credential|signature|(^|[-_])(api|access)?[-_]?key$", re.I)
 _OWN = ("host", "content-length", "transfer-encoding", "connection", "accept-encoding")
 _SHORTEST = 6
-"""Words of a secret that are shorter, such as the scheme ``Basic``, are no secret by themselves."""
+"""Words of a secret that are shorter are no secret by themselves."""
+_SCHEMES = frozenset(("basic", "bearer", "digest", "negotiate"))
 MASK = "***"
 
 
@@ -62,8 +63,12 @@ def header_value(name: str, value: str, environ: Mapping[str, str] | None = None
 def secrets_of(headers: Mapping[str, str], environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Texts that must not appear anywhere, the longest first; of headers as the rig has them."""
     sent = {name: header_value(name, value, environ) for name, value in headers.items() if _FROM.match(value)}
-    words = {word for value in sent.values() for word in value.split() if len(word) >= _SHORTEST}
+    words = {word for value in sent.values() for word in value.split() if _tells(word)}
     return tuple(sorted({*words, *sent.values()}, key=len, reverse=True))
+
+
+def _tells(word: str) -> bool:
+    return len(word) >= _SHORTEST and word.lower() not in _SCHEMES
 
 
 def masked(text: str, secrets: tuple[str, ...]) -> str:

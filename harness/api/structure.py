@@ -82,7 +82,7 @@ def _said(error: Any) -> str:
         missing = [key for key in error.validator_value if key not in error.instance]
         return f"{where}: 'required' asks for {_short(', '.join(missing))}, which is not there"
     if error.validator is None:
-        return f"{where}: nothing is allowed here, found {describe(error.instance)}"
+        return f"found {describe(error.instance)} where nothing is allowed"  # jsonschema does not say where
     wanted = _short(json.dumps(error.validator_value))
     return f"{where}: {error.validator!r} asks for {wanted}, found {describe(error.instance)}"
 

@@ -107,9 +107,9 @@ def _latency(endpoint: EndpointEntry, budget_ms: float, calls: Sequence[ApiCall]
     outcome = {True: Outcome.PASS, False: Outcome.FAIL, None: Outcome.INCONCLUSIVE}[shown]
     reason = f"{misses} of {n} calls took longer than {budget_ms:g} ms" + _advice(endpoint, spent, outcome, limits)
     found = quantile_bounds(spent, limits.quantile, limits.confidence)
-    value = found.value if math.isfinite(found.value) else None
+    value, low, high = (None if x is None or math.isinf(x) else x for x in (found.value, found.low, found.high))
     return Verdict(
-        NAME, endpoint.name, outcome, reason, percent, value, "ms", budget_ms, n, found.low, found.high,
+        NAME, endpoint.name, outcome, reason, percent, value, "ms", budget_ms, n, low, high,
         limits.confidence,
     )  # fmt: skip
 

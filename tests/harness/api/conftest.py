@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -94,11 +95,8 @@ def a_talker():
                     connection, _ = listener.accept()
                 except OSError:
                     return
-                with connection:
-                    try:
-                        talk(connection)
-                    except OSError:
-                        pass
+                with connection, suppress(OSError):
+                    talk(connection)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
