@@ -50,12 +50,12 @@ def _late_by_ns(recording: Recording, due_ns: IntArray, closed_ns: IntArray) -> 
     for column, key in enumerate(recording.windows.waited_for):
         late = np.flatnonzero(recording.windows.late[:, column])
         if len(late):
-            came_ns = _came_ns(recording.streams[key], due_ns[late])
-            behind[late] = np.maximum(behind[late], np.where(came_ns > 0, came_ns - closed_ns[late], 0))
+            came = came_ns(recording.streams[key], due_ns[late])
+            behind[late] = np.maximum(behind[late], np.where(came > 0, came - closed_ns[late], 0))
     return behind
 
 
-def _came_ns(stream: StreamData, due_ns: IntArray) -> IntArray:
+def came_ns(stream: StreamData, due_ns: IntArray) -> IntArray:
     """Arrival of the sample that covers each due time, -1 where that sample was lost."""
     period_ns = round(1e9 / (stream.spec.rate_hz or 1.0))
     order = np.argsort(stream.time_ns, kind="stable")

@@ -14,6 +14,8 @@ from typing import Any
 
 from harness.delivery import delivery_of
 from harness.latency import remote_steps, step_table
+from harness.monitor.spikes import spikes_document, spikes_of
+from harness.monitor.summary import host_facts
 from harness.recording import Recording
 from harness.verdict import EXIT_MEANING, Verdict, exit_code
 
@@ -31,13 +33,14 @@ def document(recording: Recording, verdicts: Sequence[Verdict]) -> dict[str, Any
         "verdicts": [asdict(verdict) for verdict in verdicts],
         "streams": [_stream(recording, key) for key in recording.streams],
         "latency_steps": [*step_table(recording), *remote_steps(recording)],
+        "spikes": spikes_document(spikes_of(recording)),
         "windows": {
             "due": len(recording.windows.stamps_ns),
             "waited_for": list(recording.windows.waited_for),
             "late": recording.windows.late.sum(axis=0).tolist() if len(recording.windows.late) else [],
         },
         "facts": dict(recording.meta),
-        "host": dict(recording.host),
+        "host": {**recording.host, **host_facts(recording)},
     }
 
 

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
+from harness.monitor.spikes import Incident, spike_line
+from harness.monitor.summary import resources_line
 from harness.session import Progress as Step
 from harness.verdict import Outcome, Verdict
 
@@ -40,6 +42,7 @@ def show_report(console: Console, report: dict[str, Any], verdicts: Sequence[Ver
         console.print(_narrow(verdicts))
         _show_reasons(console, verdicts)
     _show_steps(console, report)
+    _show_spikes(console, report)
     code, meaning = report["outcome"]["exit_code"], report["outcome"]["meaning"]
     counts = ", ".join(f"{n} {o}" for o in Outcome if (n := sum(v.outcome is o for v in verdicts)))
     text = f"{counts or 'no verdict'}: exit {code}, {meaning}"
@@ -97,7 +100,10 @@ def _plain(value: float) -> str:
 
 
 def _number(value: float | None, unit: str) -> str:
-    return "" if value is None else escape(f"{_plain(value)} {unit}".strip())
+    if value is None:
+        return ""
+    small = not unit and 0 < abs(value) < 0.001  # a limit of 1e-7 for a gradient is not 0
+    return escape(f"{value:.2g}" if small else f"{_plain(value)} {unit}".strip())
 
 
 def _interval(verdict: Verdict) -> str:
@@ -121,6 +127,25 @@ def _show_steps(console: Console, report: dict[str, Any]) -> None:
         table.add_row(row["step"], *(f"{row[key]:.2f}" for key in ("p50_ms", "p99_ms", "max_ms")))
     console.print(table)
     console.print()
+
+
+_SPIKES = 5
+"""Incidents that are shown."""
+
+
+def _show_spikes(console: Console, report: dict[str, Any]) -> None:
+    """The worst windows above the budget, a line each, and what the host used in one line."""
+    spikes, used = report.get("spikes", {}), report.get("host", {}).get("resources")
+    if spikes.get("above"):
+        times = f"{spikes['incidents']} time{'s' * (spikes['incidents'] > 1)}"
+        head = f"above {spikes['budget_ms']:g} ms {times}, {spikes['above']} of {spikes['windows']} windows; the worst:"
+        console.print(head, style="italic", markup=False, highlight=False, soft_wrap=True)
+        for one in spikes["worst"][:_SPIKES]:
+            console.print(f"  {spike_line(Incident(**one))}", markup=False, highlight=False, soft_wrap=True)
+    if used:
+        console.print(f"this machine: {resources_line(used)}", markup=False, highlight=False, soft_wrap=True)
+    if used or spikes.get("above"):
+        console.print()
 
 
 class ProgressBar:
