@@ -1,9 +1,10 @@
 """Determinism: the same windows give the same outputs, bit by bit, whatever came before and however random things fall.
 
-Two causes of a difference are kept apart, since they are mended in different places:
+The causes of a difference are kept apart, since they are mended in different places:
 
 * chance: two copies of the module, never called, get the same windows while the generators of torch, numpy and Python
   have different seeds. Dropout that is active in eval mode shows here.
+* inputs: the module leaves the tensors that it is given as they are. A session shares their memory.
 * state: a copy that has seen other windows answers as one that has seen none, with equal seeds. A recurrent state, a
   running mean or a cache that is carried from window to window shows here. A session calls the model on windows that
   overlap, in an order that losses change; a replay calls it in batches.
@@ -34,13 +35,14 @@ _MATTERS = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
 
 
 def determinism(subject: Subject, settings: Settings) -> Iterator[Finding]:
-    """Verdicts for eval mode, chance, state and threads."""
+    """Verdicts for eval mode, inputs, chance, state and threads."""
     inputs, quality = subject.examples(2 * _WINDOWS)
     these: _Pair = _part(inputs, slice(0, _WINDOWS)), _part(quality, slice(0, _WINDOWS))
     others: _Pair = _part(inputs, slice(_WINDOWS, None)), _part(quality, slice(_WINDOWS, None))
     training = _still_training(subject)
     if subject.kind not in ("exported", "torchscript"):  # those were fixed when they were written
         yield _eval_mode(training)
+    yield _inputs_kept(subject.fresh(), these)
     first = _answer(subject.fresh(), these, seed=1)
     yield _chance(first, _answer(subject.fresh(), these, seed=2), training)
     yield _state(first, _after(subject.fresh(), others, these, seed=1))
@@ -95,6 +97,28 @@ def _eval_mode(training: list[str]) -> Verdict:
         "when it is called. Such a layer drops units or uses the batch's statistics when the model runs"
     )
     return Verdict("determinism", "eval mode", Outcome.FAIL, reason, measure, float(len(training)), "", 0.0, 1)
+
+
+def _inputs_kept(subject: Subject, windows: _Pair) -> Verdict:
+    """Does the module write into what it is given?"""
+    given = _part(windows[0], slice(None)), _part(windows[1], slice(None))
+    with torch.no_grad():
+        subject.call(*given)
+    changed = [
+        name
+        for before, after in zip(windows, given, strict=True)
+        for name, x in after.items()
+        if not torch.equal(x, before[name])
+    ]
+    measure = "inputs that are changed"
+    if not changed:
+        reason = "no input is written to"
+        return Verdict("determinism", "inputs", Outcome.PASS, reason, measure, 0.0, "", 0.0, _WINDOWS)
+    reason = (
+        f"forward writes into its inputs ({', '.join(changed)}): an operation in place, such as x -= x.mean() or "
+        "x[...] = 0, works on the caller's memory, which other windows share. Use x = x - x.mean()"
+    )
+    return Verdict("determinism", "inputs", Outcome.FAIL, reason, measure, float(len(changed)), "", 0.0, _WINDOWS)
 
 
 def _difference(found: Tensor, wanted: Tensor) -> float:

@@ -96,11 +96,17 @@ def _silenced(subject: Subject, name: str) -> _Found:
     if _broken(found):
         return math.inf, 0.0, f"with {name} at quality 0 the outputs are NaN or infinite"
     value, limit = agreement(found, absent)
-    reason = (
-        f"with {name} at quality 0 the outputs are not those {told}: what the window holds still counts. Multiply its "
-        "attention or its features by 0, or mask it before the softmax"
-    )
-    return value, limit, reason
+    if value <= limit:
+        return value, limit, ""
+    silent = subject.infer({**inputs, name: torch.zeros_like(inputs[name])}, quality)
+    if agreement(found, silent)[0] > limit:
+        likely = "what the window holds still counts. Multiply its attention or its features by 0"
+    else:
+        likely = (
+            "what the window holds does not count, but its place is still taken. Share its weight out among the "
+            "others: mask it before the softmax, or divide by the sum of the weights"
+        )
+    return value, limit, f"with {name} at quality 0 the outputs are not those {told}: {likely}"
 
 
 def _leaking(subject: Subject, name: str) -> _Found:

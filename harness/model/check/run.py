@@ -54,8 +54,8 @@ def check(subject: Subject, settings: Settings, names: Sequence[str], told: Told
             for found in _guarded(name, section, subject.fresh(), settings):
                 findings.add(found)
     if subject.invented:
-        text = f"nobody simulates {', '.join(subject.invented)}: checked with smooth curves of variance 1"
-        findings.add(Note("examples", text))
+        text = "smooth curves, or independent draws where it is a vector of features, both of variance about 1"
+        findings.add(Note("examples", f"nobody simulates {', '.join(subject.invented)}; it is {text}"))
     return findings
 
 

@@ -22,6 +22,10 @@ from harness.verdict import Outcome, Verdict
 
 _RELATIVE = 1e-4
 """Of the outputs' scale: float32 carries seven digits, and a few thousand additions cost two or three of them."""
+_EPSILONS = 8.0
+"""Of the outputs' type, where that is coarser: bfloat16 carries two digits."""
+_LEAST = 1e-6
+"""Outputs that are all 0 have no scale."""
 
 
 def shapes(subject: Subject, settings: Settings) -> Iterator[Finding]:
@@ -44,10 +48,11 @@ def shapes(subject: Subject, settings: Settings) -> Iterator[Finding]:
 def agreement(found: Tensor, wanted: Tensor) -> tuple[float, float]:
     """Largest absolute difference of two outputs, and how much rounding may make of it: (value, limit).
 
-    The limit is 1e-4 of the largest output, and of 1 where all are smaller.
+    The limit is 1e-4 of the largest output; outputs of half precision have eight steps of theirs.
     """
     value = float((found - wanted).abs().max()) if found.numel() else 0.0
-    return value, _RELATIVE * max(1.0, float(wanted.abs().max()) if wanted.numel() else 0.0)
+    relative = max(_RELATIVE, _EPSILONS * torch.finfo(wanted.dtype).eps)
+    return value, max(_LEAST, relative * float(wanted.abs().max()) if wanted.numel() else 0.0)
 
 
 def _batch(subject: Subject, batch: int) -> tuple[Verdict, Tensor | None]:

@@ -134,9 +134,11 @@ class Subject:
         return torch.cat(rows)
 
     def infer(self, inputs: Tensors, quality: Tensors | None = None) -> Tensor:
-        """``call`` without autograd; the tensor is the caller's own, whatever the module does next."""
+        """``call`` without autograd, on copies: what the module does to its inputs or output stays its own."""
+        given = {name: x.clone() for name, x in inputs.items()}
+        level = {name: q.clone() for name, q in (quality or {}).items()}
         with torch.no_grad():
-            return self.call(inputs, quality).detach().clone()
+            return self.call(given, level).detach().clone()
 
     def arguments(self, inputs: Tensors, quality: Tensors) -> tuple[tuple[object, ...], dict[str, object]]:
         """Positional and keyword arguments of ``module`` for these windows, as ``call`` passes them."""

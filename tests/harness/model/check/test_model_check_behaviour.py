@@ -81,7 +81,7 @@ class HiddenState(FusionNetwork):
 def test_a_sound_network_is_deterministic(small, checked, failed):
     found = checked(small(), "determinism")
     assert failed(found) == {}
-    assert [v.subject for v in found.verdicts] == ["eval mode", "chance", "state", "threads"]
+    assert [v.subject for v in found.verdicts] == ["eval mode", "inputs", "chance", "state", "threads"]
 
 
 def test_dropout_in_eval_mode_is_chance_and_no_state(small, checked, failed):
@@ -95,6 +95,24 @@ def test_a_layer_that_stays_in_training_mode_is_named(small, checked, failed):
     assert set(wrong) == {"eval mode", "chance"}
     assert "drop" in wrong["eval mode"].reason and wrong["eval mode"].value == 1
     assert "drop in training mode" in wrong["chance"].reason
+
+
+def test_a_network_that_writes_into_its_inputs_is_found_and_confuses_no_other_check(small, checked, failed):
+    class InPlace(FusionNetwork):
+        def extract_features(self, x, modality):
+            if modality == "eda":
+                x -= x.mean()
+                x *= 2
+            return super().extract_features(x, modality)
+
+    class RowsInPlace(InPlace):
+        def extract_features(self, x, modality):
+            return FusionNetwork.extract_features(self, x.mul_(2), modality)
+
+    wrong = failed(checked(small(RowsInPlace), "shapes", "determinism", "missing", "quality_aware"))
+    assert list(wrong) == ["inputs"]
+    assert wrong["inputs"].value == 3 and "eda" in wrong["inputs"].reason
+    assert "inputs" in failed(checked(small(InPlace), "determinism"))
 
 
 def test_noise_from_the_generators_of_numpy_and_python_is_chance_too(small, checked, failed):
@@ -193,6 +211,19 @@ def test_content_that_counts_at_quality_zero_is_found(checked, failed):
     wrong = failed(checked(QualityZeroCounts(), "missing"))
     assert {"eda quality 0", "temperature quality 0", "affect quality 0"} <= set(wrong)
     assert wrong["eda quality 0"].value > wrong["eda quality 0"].limit
+
+
+def test_a_weight_that_is_zero_and_not_shared_out_is_told_from_content_that_counts(checked, failed):
+    class NotSharedOut(Gated):
+        """A mean over all modalities that are given, whatever their quality."""
+
+        def forward(self, inputs, quality=None):
+            return super().forward(inputs, quality) / len(inputs)
+
+    wrong = failed(checked(NotSharedOut(), "missing"))
+    assert set(wrong) == {"eda quality 0", "temperature quality 0", "affect quality 0"}
+    assert "its place is still taken" in wrong["eda quality 0"].reason
+    assert "still counts" in failed(checked(QualityZeroCounts(), "missing"))["eda quality 0"].reason
 
 
 def test_a_module_called_by_name_gets_zeros_and_no_modality_is_left_out(checked, failed):

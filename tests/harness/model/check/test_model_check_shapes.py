@@ -73,6 +73,21 @@ def test_an_output_without_a_dimension_of_its_own_is_named(checked, failed):
     assert "unsqueeze" in wrong["batch 8"].reason
 
 
+def test_rows_that_are_mixed_are_found_where_outputs_are_small_and_half_precision_is_not_taken_for_mixing(
+    checked, failed
+):
+    class Small(MixedRows):
+        def forward(self, x):
+            return 1e-4 * super().forward(x)
+
+    class Half(Plain):
+        def forward(self, x):
+            return super().forward(x).to(torch.bfloat16)
+
+    assert list(failed(checked(Small(), "shapes", shape=(10,)))) == ["independent rows"]
+    assert failed(checked(Half(), "shapes", shape=(10,))) == {}
+
+
 def test_outputs_that_are_not_finite_are_counted(checked, failed):
     wrong = failed(checked(Plain(broken=True), "shapes", shape=(10,)))
     assert wrong["batch 4"].value == 16
