@@ -38,6 +38,13 @@ _SEED = 20_261
 def activations(subject: Subject, settings: Settings) -> Iterator[Finding]:
     """The section: finite, dead, saturated, constant; statistics by layer in a table."""
     found = measure(subject, settings.seed)
+    if not found.layers:
+        yield Note(SECTION, "TorchScript takes no hooks, so its layers cannot be seen; give the module itself")
+        return
+    fresh = [name for name, x in subject.module.named_buffers() if name.endswith("num_batches_tracked") and not int(x)]
+    if fresh:
+        layers = listed([name.rpartition(".")[0] for name in fresh])
+        yield Note(SECTION, f"batch norms that have seen no data normalise nothing in eval mode: {layers}")
     yield _finite(subject, found)
     yield _dead(found)
     yield _saturated(found)

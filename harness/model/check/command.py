@@ -64,6 +64,7 @@ def add(some: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     out = check.add_argument_group("reports")
     out.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON, - for standard output")
     out.add_argument("--junit", type=Path, metavar="FILE", help="write the report as JUnit XML")
+    out.add_argument("--tables", action="store_true", help="show long tables too, a row for each layer")
     out.add_argument("--quiet", action="store_true", help="no progress and no table: only the exit code, and errors")
     check.set_defaults(call=model_check)
 
@@ -97,7 +98,7 @@ def model_check(given: argparse.Namespace, err: Console) -> int:
     if given.junit is not None:
         given.junit.write_text(to_junit(report, found.verdicts), encoding="utf-8")
     if not given.quiet:
-        show(err if str(given.json) == "-" else Console(), report, found.verdicts)
+        show(err if str(given.json) == "-" else Console(), report, found.verdicts, given.tables)
     return int(report["outcome"]["exit_code"])
 
 

@@ -218,7 +218,7 @@ def _of_unwired(subject: Subject, name: str) -> bool:
 
 def _ran(found: Gradients, name: str) -> bool:
     layer = name.rpartition(".")[0] or "model"
-    return layer in found.ran
+    return layer in found.ran or not found.ran  # TorchScript does not say what runs
 
 
 def _finite(subject: Subject, found: Gradients, names: Sequence[str]) -> Verdict:

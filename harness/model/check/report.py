@@ -16,6 +16,9 @@ from harness.report.document import SCHEMA
 from harness.report.terminal import show_report
 from harness.verdict import EXIT_MEANING, Verdict, exit_code
 
+_LONG = 20
+"""Rows above which a table is not for the terminal: one row for each layer of a network."""
+
 
 def document(
     facts: Mapping[str, object],
@@ -41,9 +44,13 @@ def document(
     }
 
 
-def show(console: Console, report: dict[str, Any], verdicts: Sequence[Verdict]) -> None:
-    """Tables, then verdicts, then what did not apply; the exit code comes last."""
+def show(console: Console, report: dict[str, Any], verdicts: Sequence[Verdict], every: bool = False) -> None:
+    """Tables, then what did not apply, then verdicts; the exit code comes last. Long tables only if ``every`` is."""
     for table in report["tables"]:
+        if len(table["rows"]) > _LONG and not every:
+            text = f"{table['section']}: {table['title']}: {len(table['rows'])} rows, shown by --tables and in the JSON"
+            console.print(text, style="dim", markup=False, highlight=False, soft_wrap=True)
+            continue
         console.print(table["title"], style="italic", markup=False, highlight=False, soft_wrap=True)
         console.print(_grid(table))
         console.print()

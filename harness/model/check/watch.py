@@ -49,6 +49,8 @@ class Watch(TorchFunctionMode):
     def __enter__(self) -> Watch:
         for name, part in self._module.named_modules():
             label = name or "model"
+            if isinstance(part, torch.jit.ScriptModule):
+                continue  # takes no hooks
             self._handles.append(part.register_forward_pre_hook(self._entering(label)))
             self._handles.append(part.register_forward_hook(self._leaving(label), with_kwargs=True))
         super().__enter__()  # type: ignore[no-untyped-call]
@@ -159,6 +161,9 @@ def kept(module: nn.Module) -> Iterator[nn.Module]:
     Weights, gradients, buffers (batch-norm statistics too, and those that are not saved), train or eval mode of each
     part, which parameters are frozen, and the random generators of torch, numpy and Python.
     """
+    for parameter in module.parameters():
+        if not parameter.is_leaf:  # in the copy of a TorchScript module
+            parameter.detach_().requires_grad_()
     parts = [(part, part.training) for part in module.modules()]
     weights = [(p, p.detach().clone(), p.grad, p.requires_grad) for p in module.parameters()]
     gradients = [None if grad is None else grad.clone() for _, _, grad, _ in weights]

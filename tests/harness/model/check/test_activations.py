@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -266,3 +268,28 @@ def test_nothing_is_left_behind_in_the_module() -> None:
     assert all(part.training for part in module.modules())
     assert torch.equal(generator, torch.get_rng_state())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
+def test_torchscript_hides_its_layers_and_that_is_said() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls TorchScript old
+        module = torch.jit.trace(nn.Sequential(nn.Linear(10, 2), nn.ReLU()), torch.zeros(1, 10))
+    found = list(activations(ten(module), SETTINGS))
+    assert [type(item) for item in found] == [Note]
+
+
+def test_the_functions_of_an_exported_program_are_seen(tmp_path: Path) -> None:
+    module = Plain()
+    with torch.no_grad():
+        module.first.bias[:9] = -1e3
+    file = tmp_path / "plain.pt2"
+    torch.export.save(torch.export.export(module.eval(), (torch.zeros(1, 10),)), file)
+    subject = open_subject(ModelEntry(file=str(file)), shape=(10,))
+    assert "9 of 16" in red(subject)["dead"]
+
+
+def test_batch_norms_that_have_seen_no_data_are_noted() -> None:
+    module = nn.Sequential(nn.Linear(10, 4), nn.BatchNorm1d(4))
+    assert any("no data" in item.text for item in activations(ten(module), SETTINGS) if isinstance(item, Note))
+    module.train()(torch.randn(8, 10))
+    assert not any("no data" in item.text for item in activations(ten(module), SETTINGS) if isinstance(item, Note))

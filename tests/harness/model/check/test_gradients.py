@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -235,3 +236,11 @@ def test_the_module_is_left_as_it_was() -> None:
     assert [part.training for part in module] == [False, False, False, True, False]
     assert torch.equal(generator, torch.get_rng_state())
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
+
+
+def test_torchscript_has_gradients_like_any_module() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls TorchScript old
+        module = torch.jit.trace(perceptron(), torch.zeros(1, 10))
+    assert failing(vector(module)) == set()
+    assert failing(vector(module).fresh()) == set()
