@@ -189,60 +189,77 @@ def decode_request(
     given = _mapping(body["inputs"], "/inputs", "an object of windows by modality", specs)
     if not given:
         raise WireError("/inputs", f"at least one of {', '.join(specs)}", "an empty object")
-    inputs: dict[str, Float32Array] = {}
-    first = ""
-    for name, value in given.items():
-        inputs[name] = _windows(value, specs[name], pointer("inputs", name), most_windows)
-        first = first or name
-        count, wanted = len(inputs[name]), len(inputs[first])
-        if count != wanted:
-            expected = f"as many windows as {first} has, {wanted}"
-            raise WireError(pointer("inputs", name), expected, str(count))
+    cuts = {name: _cut(value, specs[name], ("inputs", name), most_windows) for name, value in given.items()}
+    first, wanted = next((name, len(cut.windows)) for name, cut in cuts.items())
+    for name, cut in cuts.items():
+        if len(cut.windows) != wanted:
+            raise WireError(pointer("inputs", name), f"as many windows as {first} has, {wanted}", str(len(cut.windows)))
+    inputs = _floats(cuts, specs)
     return inputs, _qualities(body.get("quality", {}), inputs)
 
 
-def _windows(value: Any, spec: InputSpec, where: str, most: int) -> Float32Array:
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """Windows of one modality as lists of the right lengths, holding numbers only."""
+
+    windows: list[list[list[float]]]
+    batched: bool
+    """They came as a batch, so the first step to a number is its window."""
+
+
+def _cut(value: Any, spec: InputSpec, steps: tuple[str | int, ...], most: int) -> _Cut:
     shape = f"[{spec.channels}][{spec.length}] numbers, or a batch of those"
     if not isinstance(value, list) or not value:
         hint = "; leave out a modality that is absent" if value is None else ""
-        raise WireError(where, f"an array of {shape}{hint}", describe(value))
+        raise WireError(pointer(*steps), f"an array of {shape}{hint}", describe(value))
     inner = value[0]
     batched = isinstance(inner, list) and bool(inner) and isinstance(inner[0], list)
     windows = value if batched else [value]
     if len(windows) > most:
-        raise WireError(where, f"at most {most} windows in one request", f"{len(windows)}: send several requests")
-    rows: list[list[Any]] = []
+        found = f"{len(windows)}: send several requests"
+        raise WireError(pointer(*steps), f"at most {most} windows in one request", found)
     for number, window in enumerate(windows):
-        here = where + pointer(number) if batched else where
+        here = (*steps, number) if batched else steps
         if not isinstance(window, list) or len(window) != spec.channels:
-            raise WireError(here, f"{spec.channels} channels ({shape})", describe(window))
+            raise WireError(pointer(*here), f"{spec.channels} channels ({shape})", describe(window))
         for channel, row in enumerate(window):
             _check_row(row, spec, here, channel)
-            rows.append(row)
-    return _floats(rows, where, batched, spec.channels).reshape(len(windows), spec.channels, spec.length)
+    return _Cut(windows, batched)
 
 
-def _check_row(row: Any, spec: InputSpec, where: str, channel: int) -> None:
+def _check_row(row: Any, spec: InputSpec, steps: tuple[str | int, ...], channel: int) -> None:
     if not isinstance(row, list) or len(row) != spec.length:
         every = f"{spec.seconds:g} s at {spec.rate_hz:g} Hz" if spec.rate_hz else "the newest events, oldest first"
-        raise WireError(where + pointer(channel), f"an array of {spec.length} numbers ({every})", describe(row))
+        raise WireError(pointer(*steps, channel), f"an array of {spec.length} numbers ({every})", describe(row))
     if not _NUMBERS.issuperset(map(type, row)):
         place = next(i for i, item in enumerate(row) if type(item) not in _NUMBERS)
-        raise WireError(where + pointer(channel, place), "a number", describe(row[place]))
+        raise WireError(pointer(*steps, channel, place), "a number", describe(row[place]))
 
 
-def _floats(rows: list[list[Any]], where: str, batched: bool, channels: int) -> Float32Array:
-    """Rows of numbers as (rows, T); a number that is not finite or too large is named with its place."""
+def _floats(cuts: Mapping[str, _Cut], specs: Mapping[str, InputSpec]) -> dict[str, Float32Array]:
+    """Windows (B, C, T) by modality; a number that is not finite or too large is named with its place."""
+    numbers = [number for cut in cuts.values() for window in cut.windows for row in window for number in row]
     with np.errstate(over="ignore"):
         try:
-            made = np.array(rows, dtype=np.float64).astype(np.float32)
+            flat = np.array(numbers, dtype=np.float64).astype(np.float32)  # all at once: small arrays cost their making
         except OverflowError:  # a whole number beyond any float
-            made = np.array([[_float(item) for item in row] for row in rows], dtype=np.float32)
-    if not np.isfinite(made).all():
-        row, place = (int(step) for step in np.argwhere(~np.isfinite(made))[0])
-        steps = (*divmod(row, channels), place) if batched else (row, place)
-        raise WireError(where + pointer(*steps), "a finite number that fits 32-bit floats", describe(rows[row][place]))
+            flat = np.array([_float(number) for number in numbers], dtype=np.float32)
+    made, start = {}, 0
+    for name, cut in cuts.items():
+        shape = (len(cut.windows), specs[name].channels, specs[name].length)
+        made[name] = flat[start : start + math.prod(shape)].reshape(shape).copy()
+        start += math.prod(shape)
+    if not np.isfinite(flat).all():
+        raise _not_finite(cuts, made)
     return made
+
+
+def _not_finite(cuts: Mapping[str, _Cut], made: Mapping[str, Float32Array]) -> WireError:
+    name = next(name for name, array in made.items() if not np.isfinite(array).all())
+    window, channel, place = (int(step) for step in np.argwhere(~np.isfinite(made[name]))[0])
+    steps = (window, channel, place) if cuts[name].batched else (channel, place)
+    found = describe(cuts[name].windows[window][channel][place])
+    return WireError(pointer("inputs", name, *steps), "a finite number that fits 32-bit floats", found)
 
 
 def _float(item: float) -> float:
@@ -258,12 +275,12 @@ def _qualities(value: Any, inputs: Mapping[str, Float32Array]) -> dict[str, Floa
     for name, windows in inputs.items():
         count = len(windows)
         level = given.get(name, 1.0)
-        where = pointer("quality", name)
         if isinstance(level, list) and len(level) != count:
-            raise WireError(where, f"a number, or an array of {count}, one for each window", describe(level))
+            wanted = f"a number, or an array of {count}, one for each window"
+            raise WireError(pointer("quality", name), wanted, describe(level))
         for number, item in enumerate(level if isinstance(level, list) else [level]):
             if type(item) not in _NUMBERS or not 0 <= item <= 1:
-                here = where + pointer(number) if isinstance(level, list) else where
+                here = pointer("quality", name, *([number] if isinstance(level, list) else []))
                 raise WireError(here, "a number from 0 to 1", describe(item))
         made[name] = np.full(count, level, dtype=np.float32)
     return made
