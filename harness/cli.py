@@ -228,7 +228,7 @@ def _add_probe(some: _Commands[argparse.ArgumentParser]) -> None:
     probe.add_argument("--seed", type=int, metavar="N", help="with --simulate: seed of every random draw (default 0)")
     probe.add_argument(
         "--seconds", type=float, metavar="S",
-        help="how long to listen (default: what the slowest quality score of its streams takes, 5 to 13)",
+        help="how long to listen (default: what the slowest quality score of its streams takes, 5 to 14)",
     )  # fmt: skip
     _add_outputs(probe, "say nothing: only the exit code, and errors")
     probe.set_defaults(call=commands.probe)

@@ -11,6 +11,8 @@ from harness.doctor.processor import usable_cores
 
 _DEVELOPERS = ("test", "lint")
 """Extras that no user needs."""
+_WHEELS = ((11, 8), (12, 4), (12, 6), (12, 8), (12, 9), (13, 0))
+"""CUDA versions that there are builds of torch 2.6 and later for."""
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)(\[[^\]]*\])?\s*([^;]*?)\s*(?:;\s*(.*))?$")
 _CLAUSE = re.compile(r"(>=|<=|==|!=|~=|>|<)\s*([0-9][0-9A-Za-z.]*)")
 
@@ -158,7 +160,7 @@ def _cuda(machine: Machine, torch: Torch) -> Fact:
         found = "there is a GPU, and nvidia-smi does not answer: its driver is not loaded"
         return Fact("CUDA", found, State.ATTENTION, "sudo modprobe nvidia && nvidia-smi")
     can = f"{driver[1]}.{driver[2]}"
-    fix = f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu{driver[1]}{driver[2]}"
+    fix = _wheel(int(driver[1]), int(driver[2]))
     if torch.cuda_build is None:
         return Fact("CUDA", f"the driver offers {can}, and this torch was built without", State.ATTENTION, fix)
     if _release(torch.cuda_build)[:1] > (int(driver[1]),):
@@ -166,6 +168,14 @@ def _cuda(machine: Machine, torch: Torch) -> Fact:
         return Fact("CUDA", found, State.ATTENTION, f"{fix}  # or a newer driver")
     found = f"torch for {torch.cuda_build} finds no GPU, though the driver offers {can}"
     return Fact("CUDA", found, State.ATTENTION, "env | grep CUDA_VISIBLE_DEVICES; ls -l /dev/nvidia*")
+
+
+def _wheel(major: int, minor: int) -> str:
+    """How to get the newest torch that a driver of this CUDA version can run."""
+    fitting = [f"cu{a}{b}" for a, b in _WHEELS if (a, b) <= (major, minor)]
+    if not fitting:
+        return "sudo ubuntu-drivers install  # the driver is older than any that torch is built for"
+    return f"pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/{fitting[-1]}"
 
 
 def _threads(machine: Machine, torch: Torch | None) -> Fact:

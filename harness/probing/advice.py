@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from drivers.errors import AttError, HandshakeError, LinkError
+from drivers.errors import AttError, HandshakeError, LinkError, MissingExtra
 
 _FLAGS = {
     "flat": "it does not move: electrode or finger off, a cable that is open or shorted, or a gain that is too small",
@@ -31,8 +31,10 @@ def of_refusal(error: BaseException | None) -> str:
             "connect() returned False and `last_error` says nothing: check power, cable and port; "
             "a driver should leave its reason in `last_error`"
         )
-    if isinstance(error, LinkError):
+    if isinstance(error, MissingExtra):
         return ""
+    if isinstance(error, LinkError):
+        return "`hil doctor` looks at ports, permissions and radio"
     if isinstance(error, AttError):
         return "the peripheral refuses: is it paired, and connected to nothing else?"
     if isinstance(error, HandshakeError):

@@ -14,6 +14,7 @@ from drivers.errors import LinkError
 from drivers.links.memory import MemoryLink
 from drivers.registry import load_sensor, make_settings, sensor_names
 from drivers.types import Batch
+from harness.cli import main
 from harness.probe import probe, probe_driver
 from harness.report.document import to_json
 from harness.report.junit import to_junit
@@ -366,3 +367,40 @@ def test_a_low_number_for_the_quality_is_warned_of():
 def test_a_driver_of_an_absent_serial_port_is_code_3_even_if_homemade():
     assert probe(Homemade(connects=PermissionError("/dev/ttyUSB0")), 3).exit_code == 3
     assert any("dialout" in v.reason for v in probe(Homemade(connects=PermissionError("x")), 3).verdicts)
+
+
+# --- the command ------------------------------------------------------------------------------
+
+SIMULATED = ["probe", "openbci-cyton", "--simulate", "--set", "streams={ecg: [1]}"]
+
+
+def test_the_command_writes_json_to_standard_output_and_lines_beside_it(capsys):
+    assert main([*SIMULATED, "--json", "-"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["messages"] == ["Hardware interface test passed"]
+    assert "listening for 6 s" in captured.err  # an ECG is scored from 4 s on
+
+
+def test_the_command_injects_faults_and_its_reports_tell_them(capsys, tmp_path):
+    files = ["--json", str(tmp_path / "p.json"), "--junit", str(tmp_path / "p.xml"), "--quiet"]
+    assert main([*SIMULATED, "--fault", "{fault: lead_off}", "--seed", "3", *files]) == 1
+    assert capsys.readouterr() == ("", "")
+    assert json.loads((tmp_path / "p.json").read_text())["outcome"]["exit_code"] == 1
+    assert ElementTree.parse(tmp_path / "p.xml").getroot()[0].get("failures") == "1"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([*SIMULATED, "--fault", "lead_off"], "--fault: expected {fault: name, ...}, found 'lead_off'"),
+        ([*SIMULATED, "--fault", "{fault: led_off}"], "lead_off"),
+        (
+            ["probe", "openbci-cyton", "--port", "/dev/nope", "--fault", "{fault: lead_off}"],
+            "they belong to --simulate",
+        ),
+        (["probe", "openbci-cyton", "--port", "/dev/nope", "--seed", "3"], "they belong to --simulate"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_code_2_and_says_why(argv, words, capsys):
+    assert main(argv) == 2
+    assert words in capsys.readouterr().err.replace("\n", " ")

@@ -117,6 +117,15 @@ def test_a_cpu_build_beside_a_gpu_is_replaced_by_one_for_the_driver(healthy):
     assert fact.fix.endswith("https://download.pytorch.org/whl/cu124")
 
 
+@pytest.mark.parametrize(
+    ("offered", "words"),
+    [("12.2", "whl/cu118"), ("12.7", "whl/cu126"), ("13.2", "whl/cu130"), ("10.2", "older than any")],
+)
+def test_the_build_that_is_advised_is_the_newest_that_the_driver_runs(healthy, offered, words):
+    told = SMI.replace("12.4", offered)
+    assert words in attention(with_gpu(healthy, Torch(4, None, False), told))["CUDA"].fix
+
+
 def test_a_torch_for_a_newer_cuda_than_the_drivers_is_told(healthy):
     fact = attention(with_gpu(healthy, Torch(4, "13.0", False)))["CUDA"]
     assert fact.found == "torch was built for 13.0, and the driver goes up to 12.4"
