@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from drivers.clock import Clock
 from drivers.quality import Scores
 from drivers.types import Event, IntArray
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class Observer:
@@ -44,49 +47,52 @@ class Observer:
 
 
 class Observers(Observer):
-    """Several at once, in their order."""
+    """Several at once, in their order. One that raises is told of in the log and hears no more: the run goes on."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
-        self._all = tuple(observers)
+        self._all = list(observers)
+
+    def _tell(self, call: str, *given: Any) -> list[Any]:
+        answers = []
+        for one in tuple(self._all):
+            try:
+                answers.append(getattr(one, call)(*given))
+            except Exception:  # who watches must not cost what is watched
+                self._all.remove(one)
+                _LOGGER.exception("%s failed in %s and watches no longer", type(one).__name__, call)
+        return answers
 
     def opened(self, clock: Clock) -> None:
         """To each."""
-        for one in self._all:
-            one.opened(clock)
+        self._tell("opened", clock)
 
     def begun(self, start_ns: int, waited_for: Sequence[str]) -> None:
         """To each."""
-        for one in self._all:
-            one.begun(start_ns, waited_for)
+        self._tell("begun", start_ns, waited_for)
 
     def connected(self, role: str, begun_ns: int, streaming_ns: int) -> None:
         """To each."""
-        for one in self._all:
-            one.connected(role, begun_ns, streaming_ns)
+        self._tell("connected", role, begun_ns, streaming_ns)
 
     def incident(self, role: str, event: Event) -> None:
         """To each."""
-        for one in self._all:
-            one.incident(role, event)
+        self._tell("incident", role, event)
 
     def scored(self, stream: str, ends_ns: IntArray, found: Scores) -> None:
         """To each."""
-        for one in self._all:
-            one.scored(stream, ends_ns, found)
+        self._tell("scored", stream, ends_ns, found)
 
     def windows(self, stamps_ns: IntArray, late: IntArray) -> None:
         """To each."""
-        for one in self._all:
-            one.windows(stamps_ns, late)
+        self._tell("windows", stamps_ns, late)
 
     def beside(self, now_ns: int, waiting: int) -> None:
         """To each."""
-        for one in self._all:
-            one.beside(now_ns, waiting)
+        self._tell("beside", now_ns, waiting)
 
     def host(self) -> dict[str, Any]:
         """The facts of all of them."""
-        return {key: value for one in self._all for key, value in one.host().items()}
+        return {key: value for facts in self._tell("host") for key, value in facts.items()}
 
 
 NOBODY = Observer()

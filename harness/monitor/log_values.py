@@ -33,6 +33,8 @@ MOST_ITEMS = 200
 MOST_KEPT_NUMBERS = 10_000
 MOST_CHARACTERS = 10_000
 MOST_DEEP = 8
+_MOST_BITS = 1024
+"""Python refuses to write integers of some thousand digits."""
 
 
 def plain(data: Mapping[str, Any], privacy: Privacy) -> tuple[dict[str, Any], list[str]]:
@@ -65,7 +67,8 @@ class _Walk:
         if isinstance(value, bool | str | bytes | bytearray | memoryview | Enum):
             return self._text_or_bytes(value)
         if isinstance(value, Integral):
-            return int(value)
+            number = int(value)
+            return number if number.bit_length() <= _MOST_BITS else f"<integer of {number.bit_length()} bits>"
         if isinstance(value, Real):
             return self._number(float(value), path)
         if isinstance(value, BaseException):

@@ -65,7 +65,7 @@ def observing(
 ) -> Iterator[Watch]:
     """Watch one run; an exception that ends it is logged and goes on. OSError where the log cannot be opened."""
     if entry.file is None and not console:
-        yield Watch(RunHealth(rig))
+        yield Watch(Observers([RunHealth(rig)]))
         return
     rotate_bytes = round(entry.rotate_mb * 1e6)
     with EventLog(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from drivers.clock import Clock, RealClock, to_ns
+from drivers.clock import Clock, to_ns
 from drivers.quality import Scores
 from drivers.types import IntArray
 from harness.monitor.health import Crossing, HealthMonitor
@@ -45,7 +45,7 @@ class RunHealth(Observer):
 
         process = psutil.Process()
         self._memory = lambda: process.memory_info().rss / 1e6
-        self.monitor = HealthMonitor(RealClock(), on_crossing=self._on_crossing)
+        self.monitor = HealthMonitor(clock, on_crossing=self._on_crossing)
         self._checked_ns = clock.now_ns()
 
     def begun(self, start_ns: int, waited_for: Sequence[str]) -> None:

@@ -249,6 +249,7 @@ class RudeMapping(dict):
         (Rude(), None),
         (RudeMapping(a=1), None),
         (2**70, 2**70),
+        (10**5000, "<integer of 16610 bits>"),
         (1e308, 1e308),
         ("\ud800", "\ud800"),
         ("a\nb\x00", "a\nb\x00"),
