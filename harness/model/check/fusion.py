@@ -55,11 +55,17 @@ def fusion(subject: Subject, settings: Settings) -> Iterator[Finding]:
         yield _fused(module, features)
     else:
         yield Note("fusion", "fusion: not tried, since it needs the features of every modality")
+    before = getattr(subject.fresh().module, "attention_weights", None)
     subject.infer(inputs, quality)
-    if isinstance(getattr(module, "attention_weights", None), Tensor):
-        yield from _attention(subject)
-    else:
+    after = getattr(module, "attention_weights", None)
+    if not isinstance(after, Tensor):
         yield Note("fusion", "attention: not applicable, the module keeps no tensor attention_weights")
+    elif _unwritten(before, after):
+        yield Note(
+            "fusion", "attention: not applicable, no call writes attention_weights (an exported program does not)"
+        )
+    else:
+        yield from _attention(subject)
 
 
 # --- features ---------------------------------------------------------------------------------
@@ -165,6 +171,12 @@ def _attention(subject: Subject) -> Iterator[Finding]:
         yield Note("fusion", "attention: one set of weights for all windows, which cannot look by construction")
         return
     yield _blindness(subject, inputs, quality, shares)
+
+
+def _unwritten(before: Any, after: Tensor) -> bool:
+    """Whether calls left the tensor as it was built, which tells nothing unless it is a parameter, used as it is."""
+    same = isinstance(before, Tensor) and before.shape == after.shape and bool(torch.equal(before, after))
+    return same and not isinstance(after, nn.Parameter)
 
 
 def _weights(module: nn.Module) -> Tensor:

@@ -166,6 +166,25 @@ def test_variation_is_relative_to_the_largest_feature():
     assert variation(torch.tensor([[1000.0, 1.0], [1000.0, 3.0]])) == pytest.approx(math.sqrt(2) / 1000)
 
 
+def test_weights_that_no_call_writes_are_noted_and_not_judged(small, checked, failed):
+    class Silent(FusionNetwork):
+        """As an exported program: the tensor is there, and stays as it was built."""
+
+        def forward(self, inputs, quality=None):
+            found = super().forward(inputs, quality)
+            self.attention_weights = torch.zeros(1, 3)
+            return found
+
+        def fuse_modalities(self, features, quality=None):
+            found = super().fuse_modalities(features, quality)
+            self.attention_weights = torch.zeros(1, 3)
+            return found
+
+    found = checked(small(Silent), "fusion")
+    assert failed(found) == {}
+    assert any("no call writes attention_weights" in note.text for note in found.notes)
+
+
 def test_static_weights_are_noted_and_not_blamed(small, checked):
     class Static(Without):
         def weights(self, weights):
