@@ -70,6 +70,11 @@ def test_a_key_twice_is_found_at_every_level():
         assert found.key in ("a", "b")
 
 
+def test_one_key_twice_among_very_many_is_found_without_comparing_each_with_each():
+    keys = ", ".join(f'"{number}": 0' for number in range(100_000))
+    assert parse_json(f'{{{keys}, "99999": 0}}'.encode()).key == "99999"
+
+
 def test_a_window_without_a_batch_is_a_batch_of_one():
     single = np.arange(5, dtype=np.float32).reshape(1, 5)
     windows, quality = decode_request(carried(encode_request({"ecg": single})), SPECS)

@@ -18,7 +18,7 @@ from harness.cli import build_parser
 from harness.commands import UsageError
 from harness.rig_file import RigError
 
-needs_api = pytest.importorskip("fastapi", reason="needs pip install 'spiral-hil[api]'")
+pytest.importorskip("fastapi", reason="needs pip install 'spiral-hil[api]'")
 HERE = Path(__file__).parent
 
 
@@ -134,12 +134,32 @@ def test_alerts_are_the_usual_ones_and_what_is_said():
     }  # fmt: skip
 
 
+RIG = """
+name: bench
+model: MODEL
+sensors:
+  chest: {sensor: openbci-cyton, settings: {streams: {ecg: [1]}}, simulate: {}}
+limits: {latency: {}}
+"""
+
+
+def rig_of(folder, model):
+    path = folder / "some.rig.yaml"
+    path.write_text(RIG.replace("MODEL", model), encoding="utf-8")
+    return str(path)
+
+
 def test_a_rigs_model_is_taken_with_its_threads_unless_others_are_asked_for(tmp_path):
-    text = Path("rigs/demo.rig.yaml").read_text(encoding="utf-8")
-    rig = tmp_path / "some.rig.yaml"
-    rig.write_text(text.partition("\nmodel:")[0] + "\n" if "\nmodel:" in text else text, encoding="utf-8")
-    assert command.model_of(given(str(rig), "--threads", "2")).threads == 2
+    path = rig_of(tmp_path, "{factory: 'pkg.mod:fn', threads: 3}")
+    entry = command.model_of(given(path))
+    assert (entry.factory, entry.threads) == ("pkg.mod:fn", 3)
+    assert command.model_of(given(path, "--threads", "2")).threads == 2
     assert command.model_of(given("--factory", "a:b")).factory == "a:b"
+
+
+def test_a_rig_whose_model_is_served_already_is_refused(tmp_path):
+    path = rig_of(tmp_path, "{url: 'http://127.0.0.1:9'}")
+    assert "its model is served already, at http://127.0.0.1:9" in refused(path, "--port", "0")
 
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch):
