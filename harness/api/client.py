@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json as as_json
 import ssl
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from threading import Lock
@@ -114,6 +115,7 @@ class ApiClient:
             ) from error
         self._deadline = Deadline(self._clock)
         self._pool = bounded_pool(self._deadline)
+        weakref.finalize(self, self._pool.close)  # whoever forgets to close it leaves no socket open
         self._turn = Lock()
 
     def __enter__(self) -> ApiClient:
