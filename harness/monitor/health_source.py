@@ -64,12 +64,19 @@ def checked(report: Any) -> dict[str, Any]:
     if not isinstance(report, dict) or not isinstance(report.get("metrics"), dict):
         raise ValueError(f"expected an object with metrics, found {str(report)[:80]!r}")
     for name, values in report["metrics"].items():
-        if not isinstance(values, dict) or not {"current", "average", "min", "max"} <= values.keys():
+        wanted = (
+            [values.get(key) for key in ("current", "average", "min", "max")] if isinstance(values, dict) else [None]
+        )
+        if not all(isinstance(value, int | float) for value in wanted):
             raise ValueError(f"metric {name!r}: expected current, average, min and max, found {str(values)[:80]!r}")
     alerts = report.get("alerts")
-    if not isinstance(alerts, list):
-        raise ValueError("expected alerts as a list")
+    if not isinstance(alerts, list) or not all(_is_alert(alert) for alert in alerts):
+        raise ValueError("expected alerts as pairs of time and text")
     return {"status": "alert" if alerts else "ok", **report}
+
+
+def _is_alert(alert: Any) -> bool:
+    return isinstance(alert, list) and len(alert) == 2 and isinstance(alert[0], int | float)
 
 
 # --- a run ------------------------------------------------------------------------------------
