@@ -62,6 +62,8 @@ class LoadedModel:
 
 def load_model(entry: ModelEntry) -> LoadedModel:
     """The model of a rig, in eval mode on the CPU. LoadError or WiringError says what is wrong and what to give."""
+    if entry.url:
+        raise LoadError(f"model.url: the module is behind {entry.url}, and there is none here to be looked at")
     if entry.factory and entry.file:
         raise LoadError(f"model: give a factory or a file, not both (found {entry.factory!r} and {entry.file!r})")
     if entry.factory:
