@@ -4,12 +4,14 @@
   Minus infinity that is gone at a module's end (a mask under a softmax) is nobody's business.
 * Dead: a unit behind ReLU and its relatives that is 0 for every window, the realistic ones and provoked ones: the
   same windows at other levels, a tenth to ten times as high, and noise. A unit that only some rare event wakes is not
-  dead, and 32 windows hold few rare events. A layer fails when more than half of it is dead. Dead units cost only their
-  place, and trained networks have many (the reference network up to 45 % of a layer), but a layer that lost most of
-  its units was hit by something: a learning rate that threw its biases far below zero, or inputs at a level that the
-  first layer was not made for. A layer that is wholly dead lets nothing through at all.
-* Saturated: a tanh or sigmoid unit within 1 % of the same end for every window is as good as dead (fails above half
-  of a layer). Values within 1 % of either end pass less than a 25th of the gradient (fails above 95 % of a layer's
+  dead, and 32 windows hold few rare events. A layer fails when significantly more than half of its units are dead
+  (binomial, p < 0.001). Half is what mere chance does: far from the input of a deep network with torch's default
+  weights the signal has faded beside the biases, whose sign then says who is on. Fewer are reported; trained networks
+  have many (the reference network up to 45 % of a layer) and lose nothing but their place. What goes far beyond half
+  was hit by something: a learning rate that threw biases far below zero, or inputs at a level that the layer before
+  was not made for. A layer that is wholly dead lets nothing through at all.
+* Saturated: a tanh or sigmoid unit within 1 % of the same end for every window is as good as dead (the
+  same limit). Values within 1 % of either end pass less than a 25th of the gradient (fails above 95 % of a layer's
   values; the network's last squashing apart, which may be sure of what it says).
 * Constant: a layer with one and the same output for all windows, while what it is fed differs.
 """
@@ -25,11 +27,14 @@ from harness.model.check.layers import NEAR_END, Layer, Survey, Units, provoked,
 from harness.model.check.subject import Subject, Tensors
 from harness.model.check.task import WINDOWS, listed
 from harness.model.check.watch import kept, set_training
+from harness.statistics import share_interval
 from harness.verdict import Outcome, Verdict
 
 SECTION = "activations"
 DEAD = 0.5
 """Share of a layer's units above which it fails, for dead units and for units stuck at one end."""
+_SURE = 0.998
+"""Of the two-sided interval of that share: its lower end has to be above the limit."""
 SATURATED = 0.95
 """Share of a layer's values near an end above which it fails."""
 _SEED = 20_261
@@ -66,9 +71,13 @@ def measure(subject: Subject, seed: int = 0, n: int = WINDOWS) -> Survey:
 # --- judging ----------------------------------------------------------------------------------
 
 
-def _verdict(place: str, failed: bool, reason: str, measure: str, value: float, limit: float, n: int) -> Verdict:
+def _verdict(
+    place: str, failed: bool, reason: str, measure: str, value: float, limit: float, n: int, worst: Units | None = None
+) -> Verdict:
     outcome = Outcome.FAIL if failed else Outcome.PASS
-    return Verdict(SECTION, place, outcome, reason, measure, value, "", limit, n)
+    low, high = (None, None) if worst is None else share_interval(worst.lost, worst.count, _SURE)
+    sure = None if worst is None else _SURE
+    return Verdict(SECTION, place, outcome, reason, measure, value, "", limit, n, low, high, sure)
 
 
 def _finite(subject: Subject, found: Survey) -> Verdict:
@@ -94,10 +103,10 @@ def _dead(found: Survey) -> Finding:
         return Note(SECTION, "dead units: the module calls no ReLU, GELU or the like that could be seen")
     total, lost = sum(units.count for units in layers), sum(units.lost for units in layers)
     worst = max(layers, key=_share)
-    bad = sorted((units for units in layers if _share(units) > DEAD), key=_share, reverse=True)
+    bad = sorted(filter(_beyond_chance, layers), key=_share, reverse=True)
     if not bad:
         reason = f"{lost} of {total} units in {len(layers)} layers are never heard; most in {_told(worst)}"
-        return _verdict("dead", False, reason, measure, _share(worst), DEAD, total)
+        return _verdict("dead", False, reason, measure, _share(worst), DEAD, total, worst)
     whole = [units.where for units in bad if units.lost == units.count]
     through = f"; nothing gets through {listed(whole)}" if whole else ""
     reason = (
@@ -105,7 +114,7 @@ def _dead(found: Survey) -> Finding:
         "too high pushes biases far below zero, and so do inputs at a level that the layer before was not made for: "
         "train with a lower rate or warm-up, normalise the inputs, or take leaky ReLU or GELU"
     )
-    return _verdict("dead", True, reason, measure, _share(worst), DEAD, total)
+    return _verdict("dead", True, reason, measure, _share(worst), DEAD, total, worst)
 
 
 def _saturated(found: Survey) -> Finding:
@@ -114,7 +123,7 @@ def _saturated(found: Survey) -> Finding:
     if not layers:
         return Note(SECTION, "saturation: the module calls no tanh or sigmoid that could be seen")
     shares = {id(units): units.near_share or 0.0 for units in layers}
-    stuck = [units for units in layers if _share(units) > DEAD]
+    stuck = list(filter(_beyond_chance, layers))
     flat = [units for units in layers[:-1] if shares[id(units)] > SATURATED and units not in stuck]
     worst = max(layers, key=lambda units: shares[id(units)])
     value, n = shares[id(worst)], sum(units.values for units in layers)
@@ -145,6 +154,11 @@ def _constant(found: Survey) -> Verdict:
 
 def _share(units: Units) -> float:
     return units.lost / units.count if units.count else 0.0
+
+
+def _beyond_chance(units: Units) -> bool:
+    """Whether significantly more than half of a layer is lost, or all of it."""
+    return 0 < units.count == units.lost or share_interval(units.lost, units.count, _SURE)[0] > DEAD
 
 
 def _told(units: Units) -> str:

@@ -93,24 +93,29 @@ def test_a_layer_whose_biases_are_far_below_zero_is_dead_as_a_whole(functional: 
     assert f"nothing gets through {'model' if functional else '1'};" in found["dead"]
 
 
-def test_nine_dead_units_of_sixteen_fail_and_eight_are_reported() -> None:
-    module = Plain()
+@pytest.mark.parametrize(("dead", "outcome"), [(32, Outcome.PASS), (44, Outcome.PASS), (45, Outcome.FAIL)])
+def test_a_layer_fails_when_more_than_half_of_it_is_dead_beyond_chance(dead: int, outcome: Outcome) -> None:
+    """Of 64 tosses of a coin 45 or more are heads with a probability of 0.0008, 44 or more with 0.0018."""
+    module = Plain(64)
     with torch.no_grad():
-        module.first.bias[:8] = -1e3
-    eight = verdicts_of(ten(module))["dead"]
-    assert (eight.outcome, eight.value) == (Outcome.PASS, 0.5)
-    assert "8 of 16" in eight.reason
-    with torch.no_grad():
-        module.first.bias[8] = -1e3
-    nine = verdicts_of(ten(module))["dead"]
-    assert (nine.outcome, nine.value) == (Outcome.FAIL, 9 / 16)
-    assert "nothing gets through" not in nine.reason
+        module.first.bias[:dead] = -1e3
+    verdict = verdicts_of(ten(module))["dead"]
+    assert (verdict.outcome, verdict.value) == (outcome, dead / 64)
+    assert f"{dead} of 64" in verdict.reason
+    assert "nothing gets through" not in verdict.reason
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_deep_network_with_torchs_own_first_weights_is_clean(seed: int) -> None:
+    torch.manual_seed(seed)
+    layers = [layer for _ in range(8) for layer in (nn.ReLU(), nn.Linear(32, 32))]
+    assert red(ten(nn.Sequential(nn.Linear(10, 32), *layers, nn.ReLU(), nn.Linear(32, 2)))) == {}
 
 
 class ConvolutionThenRectifier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm, self.head = nn.Conv1d(1, 8, 5), nn.BatchNorm1d(8), nn.Linear(8, 2)
+        self.conv, self.norm, self.head = nn.Conv1d(1, 16, 5), nn.BatchNorm1d(16), nn.Linear(16, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(self.conv(x))
@@ -120,8 +125,8 @@ class ConvolutionThenRectifier(nn.Module):
 def test_the_units_of_a_convolution_are_its_channels() -> None:
     module = ConvolutionThenRectifier()
     with torch.no_grad():
-        module.norm.bias[:5] = -1e3
-    assert "model (relu), 5 of 8" in red(subject_of(module, shape=(1, 64)))["dead"]
+        module.norm.bias[:15] = -1e3
+    assert "model (relu), 15 of 16" in red(subject_of(module, shape=(1, 64)))["dead"]
 
 
 class Broken(nn.Module):
@@ -281,11 +286,11 @@ def test_torchscript_hides_its_layers_and_that_is_said() -> None:
 def test_the_functions_of_an_exported_program_are_seen(tmp_path: Path) -> None:
     module = Plain()
     with torch.no_grad():
-        module.first.bias[:9] = -1e3
+        module.first.bias[:15] = -1e3
     file = tmp_path / "plain.pt2"
     torch.export.save(torch.export.export(module.eval(), (torch.zeros(1, 10),)), file)
     subject = open_subject(ModelEntry(file=str(file)), shape=(10,))
-    assert "9 of 16" in red(subject)["dead"]
+    assert "15 of 16" in red(subject)["dead"]
 
 
 def test_batch_norms_that_have_seen_no_data_are_noted() -> None:
