@@ -20,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from harness.api.served import Limits
 from harness.api.server import ModelServer
+from harness.api.wire import to_body
 from harness.commands import UsageError
 
 KEEP_ALIVE_S = 30
@@ -100,6 +101,15 @@ class _Patient(H11Protocol):
         if self._waiting is not None:
             self._waiting.cancel()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """In the form of every other refusal."""
+        body = to_body({"error": f"expected HTTP/1.1 as RFC 9112 has it, found something else: {msg}"})
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        response = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+        for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _wait(self) -> None:
         if self._waiting is None:
