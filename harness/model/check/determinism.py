@@ -18,6 +18,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -36,9 +37,8 @@ _MATTERS = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase)
 
 def determinism(subject: Subject, settings: Settings) -> Iterator[Finding]:
     """Verdicts for eval mode, inputs, chance, state and threads."""
-    inputs, quality = subject.examples(2 * _WINDOWS)
-    these: _Pair = _part(inputs, slice(0, _WINDOWS)), _part(quality, slice(0, _WINDOWS))
-    others: _Pair = _part(inputs, slice(_WINDOWS, None)), _part(quality, slice(_WINDOWS, None))
+    subject = replace(subject, stateful=False)  # every call of a copy is its own here, and the next one sees it
+    these, others = _windows(subject)
     training = _still_training(subject)
     if subject.kind not in ("exported", "torchscript"):  # those were fixed when they were written
         yield _eval_mode(training)
@@ -47,6 +47,22 @@ def determinism(subject: Subject, settings: Settings) -> Iterator[Finding]:
     yield _chance(first, _answer(subject.fresh(), these, seed=2), training)
     yield _state(first, _after(subject.fresh(), others, these, seed=1))
     yield _threads(subject, these, settings)
+
+
+def with_conduct(subject: Subject) -> Subject:
+    """The subject with what other sections need to know to judge fairly: whether chance or earlier calls matter."""
+    these, others = _windows(subject)
+    first = _answer(subject.fresh(), these, seed=1)
+    chance = _difference(first, _answer(subject.fresh(), these, seed=2)) > 0
+    state = _difference(first, _after(subject.fresh(), others, these, seed=1)) > 0
+    return replace(subject, random=chance, stateful=state)
+
+
+def _windows(subject: Subject) -> tuple[_Pair, _Pair]:
+    """Some windows, and others."""
+    inputs, quality = subject.examples(2 * _WINDOWS)
+    these, others = slice(0, _WINDOWS), slice(_WINDOWS, None)
+    return (_part(inputs, these), _part(quality, these)), (_part(inputs, others), _part(quality, others))
 
 
 def _part(tensors: Tensors, rows: slice) -> dict[str, Tensor]:

@@ -35,6 +35,9 @@ class Table:
     rows: tuple[tuple[str | float | int, ...], ...]
 
 
+BY_CHANCE = "outputs depend on chance, so they cannot be compared; mend that first, determinism says where to look"
+"""Reason of a verdict that needs two outputs of one module that differ only by what was changed."""
+
 Finding: TypeAlias = Verdict | Note | Table
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.model.check.findings import Finding, Note, Settings, Table
-from harness.model.check.subject import Subject, tried
+from harness.model.check.subject import Subject, Tensors, tried
 from harness.model.errors import ModelFault
 from harness.verdict import Outcome, Verdict
 
@@ -56,7 +56,7 @@ def fusion(subject: Subject, settings: Settings) -> Iterator[Finding]:
     else:
         yield Note("fusion", "fusion: not tried, since it needs the features of every modality")
     before = getattr(subject.fresh().module, "attention_weights", None)
-    subject.infer(inputs, quality)
+    _called(subject, inputs, quality)
     after = getattr(module, "attention_weights", None)
     if not isinstance(after, Tensor):
         yield Note("fusion", "attention: not applicable, the module keeps no tensor attention_weights")
@@ -173,6 +173,12 @@ def _attention(subject: Subject) -> Iterator[Finding]:
     yield _blindness(subject, inputs, quality, shares)
 
 
+def _called(subject: Subject, inputs: Tensors, quality: Tensors) -> None:
+    """One call of this very module, for what it keeps of it."""
+    with torch.no_grad():
+        subject.call({name: x.clone() for name, x in inputs.items()}, quality)
+
+
 def _unwritten(before: Any, after: Tensor) -> bool:
     """Whether calls left the tensor as it was built, which tells nothing unless it is a parameter, used as it is."""
     same = isinstance(before, Tensor) and before.shape == after.shape and bool(torch.equal(before, after))
@@ -268,7 +274,7 @@ def _blindness(subject: Subject, inputs: dict[str, Tensor], quality: dict[str, T
     told = "what the windows show"
     if subject.takes_quality and value <= BLIND:
         first = next(iter(inputs))
-        subject.infer(inputs, {**quality, first: torch.full_like(quality[first], 0.1)})
+        _called(subject, inputs, {**quality, first: torch.full_like(quality[first], 0.1)})
         other, _ = _known(subject, _shares(_weights(subject.module)))
         told += " or their quality"
         if other.shape == shares.shape:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from harness.model.check.findings import Finding, Note, Settings
+from harness.model.check.findings import BY_CHANCE, Finding, Note, Settings
 from harness.model.check.shapes import agreement
 from harness.model.check.subject import Subject
 from harness.model.errors import ModelFault
@@ -41,8 +41,11 @@ def missing(subject: Subject, settings: Settings) -> Iterator[Finding]:
     elif subject.complete and not subject.takes_quality:
         text = "a modality without a stream comes as zeros that look like a signal: forward has no parameter quality"
         yield Note("missing", text)
-    if subject.takes_quality:
+    if subject.takes_quality and subject.random:
+        yield Verdict("missing", "each quality 0", Outcome.INCONCLUSIVE, BY_CHANCE)
+    elif subject.takes_quality:
         yield from _each(subject, "quality 0", "largest difference from absence", _silenced)
+    if subject.takes_quality:
         yield from _each(subject, "NaN at quality 0", "outputs that are not finite", _leaking)
     yield from _nothing(subject)
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.model.check.findings import Finding, Note, Settings, Table
+from harness.model.check.findings import BY_CHANCE, Finding, Note, Settings, Table
 from harness.model.check.shapes import agreement
 from harness.model.check.subject import Subject
 from harness.model.train import noise_like
@@ -72,6 +72,9 @@ def quality_aware(subject: Subject, settings: Settings) -> Iterator[Finding]:
         yield Verdict(
             "quality_aware", "model", Outcome.FAIL, reason, f"influence left at quality {LOW:g}", 1.0, "", LEFT, 0
         )
+        return
+    if subject.random:
+        yield Verdict("quality_aware", "model", Outcome.INCONCLUSIVE, BY_CHANCE)
         return
     curves = []
     for name in subject.shapes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from harness.model.check.determinism import with_conduct
 from harness.model.check.findings import Finding, Note, Section, Settings, Table
 from harness.model.check.sections import load_section
 from harness.model.check.subject import Subject
@@ -48,6 +49,7 @@ def check(subject: Subject, settings: Settings, names: Sequence[str], told: Told
         findings.add(Verdict("shapes", "model", Outcome.FAIL, f"{fault}"))
         findings.add(Note("all", f"{', '.join(names)}: not run, since no batch of {_listed(settings.batches)} works"))
         return findings
+    subject = _with_conduct(subject, findings)
     for number, (name, section) in enumerate(sections.items()):
         told(name, number, len(sections))
         with _one_section(settings):
@@ -64,6 +66,19 @@ def _guarded(name: str, section: Section, subject: Subject, settings: Settings) 
         yield from section(subject, settings)
     except ModelFault as fault:
         yield Verdict(name, "model", Outcome.FAIL, str(fault))
+
+
+def _with_conduct(subject: Subject, findings: Findings) -> Subject:
+    try:
+        known = with_conduct(subject)
+    except ModelFault:  # some batch size does not work, which the shapes say
+        return subject
+    if known.stateful:
+        text = (
+            "outputs depend on earlier calls, so every call that is compared goes to a copy of its own; see determinism"
+        )
+        findings.add(Note("all", text))
+    return known
 
 
 def _unusable(subject: Subject, settings: Settings) -> ModelFault | None:

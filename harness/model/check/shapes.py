@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from harness.model.check.findings import Finding, Note, Settings
+from harness.model.check.findings import BY_CHANCE, Finding, Note, Settings
 from harness.model.check.subject import Subject, Tensors
 from harness.model.errors import ModelFault
 from harness.verdict import Outcome, Verdict
@@ -103,6 +103,8 @@ def _why(found: Tensor, batch: int) -> str:
 
 
 def _independence(subject: Subject, answers: dict[int, Tensor]) -> Verdict:
+    if subject.random:
+        return Verdict("shapes", "independent rows", Outcome.INCONCLUSIVE, BY_CHANCE)
     largest = max(answers)
     inputs, quality = subject.examples(max(2, largest))
     together = subject.infer(inputs, quality)

@@ -68,6 +68,10 @@ class Subject:
     seed: int = 0
     reopen: Callable[[], nn.Module] | None = None
     """Builds the module anew, for a module that cannot be copied."""
+    random: bool = False
+    """Outputs depend on chance (determinism.with_conduct found out), so that no two of them can be compared."""
+    stateful: bool = False
+    """Outputs depend on earlier calls; ``infer`` then calls a copy each time, so that order changes nothing."""
     _cache: dict[str, Material] = field(default_factory=dict, repr=False)
 
     @property
@@ -137,8 +141,9 @@ class Subject:
         """``call`` without autograd, on copies: what the module does to its inputs or output stays its own."""
         given = {name: x.clone() for name, x in inputs.items()}
         level = {name: q.clone() for name, q in (quality or {}).items()}
+        called = replace(self, module=copy.deepcopy(self.module)) if self.stateful else self
         with torch.no_grad():
-            return self.call(given, level).detach().clone()
+            return called.call(given, level).detach().clone()
 
     def arguments(self, inputs: Tensors, quality: Tensors) -> tuple[tuple[object, ...], dict[str, object]]:
         """Positional and keyword arguments of ``module`` for these windows, as ``call`` passes them."""

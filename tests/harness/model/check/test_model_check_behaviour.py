@@ -90,6 +90,13 @@ def test_dropout_in_eval_mode_is_chance_and_no_state(small, checked, failed):
     assert "training=self.training" in wrong["chance"].reason
 
 
+def test_chance_is_not_blamed_on_rows_or_quality(small, checked, failed):
+    wrong = failed(checked(small(DropoutInEval), "shapes", "fusion", "determinism", "missing", "quality_aware"))
+    assert wrong["chance"].outcome is Outcome.FAIL
+    others = {subject: verdict.outcome for subject, verdict in wrong.items() if subject != "chance"}
+    assert others == dict.fromkeys(("independent rows", "each quality 0", "model"), Outcome.INCONCLUSIVE)
+
+
 def test_a_layer_that_stays_in_training_mode_is_named(small, checked, failed):
     wrong = failed(checked(small(StubbornDropout), "determinism"))
     assert set(wrong) == {"eval mode", "chance"}
@@ -135,6 +142,12 @@ def test_a_hidden_state_is_found_and_is_not_called_chance(small, checked, failed
     wrong = failed(checked(small(HiddenState), "determinism"))
     assert list(wrong) == ["state"]
     assert wrong["state"].value > 0
+
+
+def test_a_hidden_state_is_not_blamed_on_rows_or_quality(small, checked, failed):
+    found = checked(small(HiddenState), "shapes", "fusion", "determinism", "missing", "quality_aware")
+    assert list(failed(found)) == ["state"]
+    assert any("a copy of its own" in note.text for note in found.notes)
 
 
 # --- missing ----------------------------------------------------------------------------------
