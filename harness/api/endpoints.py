@@ -20,7 +20,7 @@ from harness.api.client import ApiClient, ApiError, ApiResponse, encoded
 from harness.api.meaning import read_json
 from harness.api.record import INVALID_RESPONSE, PASS, ApiCall
 from harness.api.structure import violations
-from harness.api.wire import WireError, encode_request
+from harness.api.wire import WireError, encode_request, to_body
 from harness.model.inputs import Float32Array
 from harness.rig import ApiEntry, EndpointEntry
 
@@ -59,7 +59,8 @@ def payload_of(endpoint: EndpointEntry, windows: Windows | None = None) -> Any:
 def call_endpoint(client: ApiClient, endpoint: EndpointEntry, windows: Windows | None, at_ns: int) -> ApiCall:
     """Call it once. Whatever happens is in the result; nothing is raised for what the service does."""
     try:
-        body = encoded(payload_of(endpoint, windows))
+        payload = payload_of(endpoint, windows)
+        body = to_body(payload) if endpoint.live else encoded(payload)
     except (SettingError, WireError, ValueError, TypeError) as error:
         return ApiCall(at_ns, endpoint.name, f"ERROR: the payload: {error}", f"nothing was sent: {error}")
     sent = len(body or b"")

@@ -17,8 +17,17 @@ import numpy as np
 from drivers.clock import Clock, RealClock
 from drivers.errors import SettingError
 from drivers.types import FloatArray
-from harness.api.client import ApiClient, ApiError, ApiResponse, encoded
-from harness.api.wire import MOST_WINDOWS, WireError, decode_response, describe, encode_request, parse_json, pointer
+from harness.api.client import ApiClient, ApiError, ApiResponse
+from harness.api.wire import (
+    MOST_WINDOWS,
+    WireError,
+    decode_response,
+    describe,
+    encode_request,
+    parse_json,
+    pointer,
+    to_body,
+)
 from harness.model.errors import EngineError, LoadError, ModelFault, Unanswered, WiringError
 from harness.model.inputs import INPUTS, InputSpec, input_specs
 from harness.model.warming import Arrays
@@ -167,7 +176,7 @@ class RemoteEngine:
 
     def _body(self, windows: Arrays, levels: Arrays) -> bytes:
         try:
-            return encoded(encode_request(windows, levels)) or b""
+            return to_body(encode_request(windows, levels))
         except WireError as error:
             raise ModelFault(f"{self._called}: these windows cannot be sent: {error}") from error
 
