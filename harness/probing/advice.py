@@ -74,6 +74,16 @@ def of_losses() -> str:
     return "likely radio range or interference, a full buffer in the sensor, or a baud rate that leaves no room"
 
 
+def of_disorder() -> str:
+    """To samples that came twice or in another order."""
+    return "likely a relay or a driver on the way that sends again or has several queues; take it out and try again"
+
+
+def of_resets() -> str:
+    """To a counter or clock that jumped."""
+    return "did the sensor restart (battery, USB power, a watchdog), or was it set by another program?"
+
+
 def of_flags(flags: Iterable[str]) -> str:
     """To the flags of a low quality, one clause each; all of them where none is up that is known."""
     known = [f"{name}: {_FLAGS[name]}" for name in sorted(flags) if name in _FLAGS]

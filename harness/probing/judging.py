@@ -1,8 +1,8 @@
 """From what was heard to verdicts: connect, acquire, format, quality.
 
 The limits are those of a first look: a sensor at a twentieth more or less than its rate is set otherwise, one that
-loses a sample in a hundred has a bad link, and what is malformed to a hundredth is read at the wrong baud rate.
-A run (`hil run`) judges more sharply, over longer.
+loses or doubles a sample in a hundred has a bad link, and what is malformed to a hundredth is read at a wrong baud
+rate. A run (`hil run`) judges more sharply, over longer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 from drivers.quality import shortest_s
-from drivers.types import LinkDown, Lost, Malformed, Repeated, StreamSpec
+from drivers.types import CounterReset, LinkDown, Lost, Malformed, Reordered, Repeated, StreamSpec
 from harness.probing import advice
 from harness.probing.listening import Heard, Listened, rate_of
 from harness.verdict import Outcome, Verdict
@@ -90,8 +90,8 @@ def _acquire(heard: Listened) -> list[Verdict]:
         spec = spec_of(heard, name)
         verdicts.append(_rate(heard, name, stream, spec))
         if spec is not None and spec.counted and stream.count:
-            verdicts.append(_losses(heard, name, stream))
-    return verdicts
+            verdicts += _delivery(heard, name, stream)
+    return verdicts + _resets(heard)
 
 
 def spec_of(heard: Listened, name: str) -> StreamSpec | None:
@@ -106,8 +106,12 @@ def _silent(heard: Listened) -> Verdict:
 
 
 def lost_of(heard: Listened, name: str) -> int:
-    """Samples of a stream that its counter shows as lost."""
-    return sum(event.count for event in heard.events if isinstance(event, Lost) and event.stream == name)
+    """Samples of a stream that its counter shows as lost: one that comes late after all was counted as lost before."""
+    return max(0, _count(heard, name, Lost) - _count(heard, name, Reordered))
+
+
+def _count(heard: Listened, name: str, kind: type[Lost] | type[Repeated] | type[Reordered]) -> int:
+    return sum(event.count for event in heard.events if isinstance(event, kind) and event.stream == name)
 
 
 def _rate(heard: Listened, name: str, stream: Heard, spec: StreamSpec | None) -> Verdict:
@@ -133,18 +137,36 @@ def _rate(heard: Listened, name: str, stream: Heard, spec: StreamSpec | None) ->
     )  # fmt: skip
 
 
-def _losses(heard: Listened, name: str, stream: Heard) -> Verdict:
-    lost = lost_of(heard, name)
-    percent = 100 * lost / (lost + stream.count)
-    repeated = sum(e.count for e in heard.events if isinstance(e, Repeated) and e.stream == name)
-    reason = f"{lost} of {lost + stream.count} samples lost by the sensor's own count"
-    reason += f", {repeated} came twice" if repeated else ""
-    passed = percent <= LOST_PERCENT
+def _delivery(heard: Listened, name: str, stream: Heard) -> list[Verdict]:
+    """What was lost; what came twice or out of order, if anything did."""
+    lost, of = lost_of(heard, name), lost_of(heard, name) + stream.count
+    found = [_share(heard, name, "lost", lost, of, "lost by the sensor's own count", advice.of_losses())]
+    for measure, kind in (("repeated", Repeated), ("out of order", Reordered)):
+        if count := _count(heard, name, kind):
+            text = "came twice" if kind is Repeated else "came out of order"
+            found.append(_share(heard, name, measure, count, of, text, advice.of_disorder()))
+    return found
+
+
+def _share(heard: Listened, name: str, measure: str, count: int, of: int, text: str, hint: str) -> Verdict:
+    percent = 100 * count / of
+    passed, reason = percent <= LOST_PERCENT, f"{count} of {of} samples {text}"
     return Verdict(
         "acquire", f"{heard.name}/{name}", Outcome.PASS if passed else Outcome.FAIL,
-        reason if passed else f"{reason}: {advice.of_losses()}", "lost", percent, "%", LOST_PERCENT,
-        lost + stream.count, percent, percent, 1.0,
+        reason if passed else f"{reason}: {hint}", measure, percent, "%", LOST_PERCENT, of, percent, percent, 1.0,
     )  # fmt: skip
+
+
+def _resets(heard: Listened) -> list[Verdict]:
+    """That the device's counter or clock jumped, if it did; one jump shows in every stream that it counts."""
+    resets = [event for event in heard.events if isinstance(event, CounterReset)]
+    if not resets:
+        return []
+    count = len({event.arrival_ns for event in resets})
+    reason = (
+        f"the sensor's {'clock' if resets[0].clock else 'counter'} jumped: {resets[0].detail}: {advice.of_resets()}"
+    )
+    return [Verdict("acquire", heard.name, Outcome.FAIL, reason, "resets", float(count), "", 0.0, count)]
 
 
 # --- format -----------------------------------------------------------------------------------

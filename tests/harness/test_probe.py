@@ -195,6 +195,25 @@ def test_losses_are_counted_as_the_injected_truth_says():
     assert rate.low <= 250 <= rate.high  # what is lost was sampled
 
 
+@pytest.mark.parametrize(
+    ("fault", "measure"),
+    [
+        ({"fault": "duplicate"}, "repeated"),
+        ({"fault": "reorder"}, "out of order"),
+        ({"fault": "counter_reset", "at_s": 3.0}, "resets"),
+    ],
+)
+def test_what_comes_twice_out_of_order_or_after_a_restart_is_found_and_is_no_loss(fault, measure):
+    report = probe(cyton_with([fault], streams={"ecg": [1]}), 10)
+    assert {v.measure for v in report.verdicts if v.outcome.value == "FAIL"} == {measure}
+    assert verdict(report, "acquire", "lost").value == 0
+    rate = verdict(report, "acquire", "rate")
+    assert rate.low <= 250 <= rate.high
+    assert report.exit_code == 1
+    clean = probe(cyton_with(streams={"ecg": [1]}), 10)
+    assert measure not in {v.measure for v in clean.verdicts}
+
+
 def test_a_line_that_damages_many_bytes_fails_the_format():
     report = probe(cyton_with([{"fault": "garbage", "per_min": 240, "mean_bytes": 200}], streams={"ecg": [1]}))
     found = verdict(report, "format", "malformed bytes")
