@@ -150,13 +150,13 @@ EVENTS: Mapping[str, EventType] = {
         {"action": Field("text", "the command, or interrupt"), "options": _optional("list", "of the command")},
     ),
     "api_call": EventType(
-        "an HTTP request was made or answered",
+        "a call of the rig's API, logged when the run is over",
         {
-            "method": Field("text", "GET or POST"),
-            "endpoint": Field("text", "path of the request"),
+            "endpoint": Field("text", "its name in the rig"),
+            "result": Field("text", "PASS, INVALID_RESPONSE, HTTP_n or ERROR"),
             "status": Field("integer", "of the response; null where there was none"),
-            "latency_ms": Field("number", "until the response was complete"),
-            "error": _optional("text", "why there was no response"),
+            "latency_ms": Field("number", "until the response was complete; null where it was not"),
+            "error": Field("text", "what was wrong; empty where nothing was"),
         },
     ),
     "server_error": EventType(

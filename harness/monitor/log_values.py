@@ -58,8 +58,13 @@ class _Walk:
             return None
 
     def _value(self, value: Any, path: str, category: str, depth: int) -> Any:
-        if value is None:
-            return None
+        kind = type(value)
+        if value is None or (kind is bool and not category):
+            return value
+        if not category and kind is float:  # most values are numbers and texts, and the rest of this takes its time
+            return self._number(value, path)
+        if not category and kind is str:
+            return self._text(value)
         if isinstance(value, Mapping | list | tuple | Set) or _is_array(value) or is_dataclass(value):
             return self._nested(value, path, category, depth)
         if category:

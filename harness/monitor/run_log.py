@@ -127,11 +127,17 @@ class RunLog(Observer):
     # --- at the end ---------------------------------------------------------------------------
 
     def ended(self, result: Result) -> None:
-        """sensor_failed for what could not be connected, the verdicts, run_ended."""
+        """sensor_failed for what could not be connected, the calls of the rig's API, the verdicts, run_ended."""
         self._end_second()
         end_ns = result.recording.stop_ns
         for role, reason in result.recording.meta.get("connect_errors", {}).items():
             self._sensor("sensor_failed", role, end_ns, reason=reason)
+        for call in result.recording.calls:
+            facts = {
+                "endpoint": call.endpoint, "result": call.result, "status": call.status, "latency_ms": call.ms,
+                "error": call.why,
+            }  # fmt: skip
+            self._log.put("api_call", facts, level="info" if call.passed else "warning", at_ns=call.at_ns)
         for v in result.verdicts:
             facts = {
                 "check": v.check, "about": v.subject, "outcome": str(v.outcome), "reason": v.reason,

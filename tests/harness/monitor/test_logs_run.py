@@ -14,6 +14,7 @@ from drivers.links.memory import MemoryLink
 from drivers.quality import FLAGS
 from drivers.registry import load_sensor, make_settings
 from drivers.types import CounterReset, LinkDown, Notice
+from harness.api.record import ApiCall
 from harness.cli import main
 from harness.monitor.log_reader import read_events
 from harness.monitor.log_schema import objections
@@ -218,6 +219,20 @@ def test_what_a_device_says_of_itself_is_told_but_not_who_it_is(tmp_path):
     assert [event.data.get("text") for event in events[::2]] == ["87.0", "from 200 to 3", None]
     text = (tmp_path / "run.jsonl").read_text()
     assert "8C4CAD2D" not in text and "A0:9E:1A" not in text
+
+
+def test_calls_of_the_rigs_api_are_told_when_the_run_is_over(tmp_path):
+    good = ApiCall(to_ns(4.0), "/infer", "PASS", "", 200, 12.5, 100, 50)
+    bad = ApiCall(to_ns(5.0), "/infer", "ERROR: refused", "is the server running?")
+    result = conclude(replace(run_session(Observer()), calls=(good, bad)), None)
+    with EventLog(tmp_path / "run.jsonl") as log:
+        RunLog(RIG, "simulated", log.privacy).ended(result)
+    calls = [event for event in read_events(tmp_path / "run.jsonl").events if event.event_type == "api_call"]
+    assert [(event.level, event.data["status"], event.data["latency_ms"]) for event in calls] == [
+        ("INFO", 200, 12.5), ("WARNING", None, None)
+    ]  # fmt: skip
+    assert [event.monotonic_ns for event in calls] == [to_ns(4.0), to_ns(5.0)]
+    assert not any(objections("api_call", event.data) for event in calls)
 
 
 # --- health -----------------------------------------------------------------------------------
