@@ -278,6 +278,22 @@ def test_the_root_of_quality_is_too_slow(checked, failed):
     assert wrong["eda influence"].value == pytest.approx(0.1**0.5, rel=1e-2)
 
 
+def test_a_softmax_with_log_quality_shares_out_what_a_bad_modality_loses(checked, failed):
+    class Softmax(Gated):
+        def forward(self, inputs, quality=None):
+            if not inputs:
+                raise ValueError("no input")
+            level = torch.stack([(quality or {}).get(n, torch.ones(len(x))) for n, x in inputs.items()], dim=1)
+            told = {n: torch.stack([x.mean(dim=(1, 2)), x.std(dim=(1, 2))], dim=1) for n, x in inputs.items()}
+            parts = torch.stack([self.heads[n](x) for n, x in told.items()], dim=1)
+            return (torch.softmax(level.log(), dim=1)[:, :, None] * parts).sum(dim=1)
+
+    found = checked(Softmax(names=("eda", "affect")), "quality_aware")
+    by_subject = {verdict.subject: verdict for verdict in found.verdicts}
+    assert by_subject["each influence"].outcome is Outcome.PASS
+    assert by_subject["each influence"].value == pytest.approx((0.1 / 1.1) / 0.5, rel=1e-2)  # q / (1 + q) over 1 / 2
+
+
 def test_a_module_that_ignores_the_quality_it_takes_is_found(checked, failed):
     class Ignores(Gated):
         def weight(self, quality):
