@@ -27,7 +27,7 @@ from harness.api.served import Served
 from harness.api.wire import WireError, decode_request, parse_json, to_body
 from harness.api.worker import QueueFullError
 from harness.model.errors import ModelError
-from harness.monitor.health import HealthMonitor
+from harness.monitor.health import Crossing, HealthMonitor
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -63,6 +63,11 @@ def as_refusal(error: WireError | RefusalError | ClientDisconnect) -> RefusalErr
     return error if isinstance(error, RefusalError) else RefusalError(499, "the client went away")
 
 
+def _without_payload(error: WireError) -> str:
+    """What a log may keep of it: not what was found."""
+    return f"{error.where or 'the body'}: expected {error.expected}"
+
+
 def reply(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """An answer in JSON."""
     try:
@@ -96,7 +101,7 @@ class ModelServer:
     ) -> None:
         self.served, self.alerts = served, dict(alerts)
         self._hosts = None if hosts is None else frozenset(("", "localhost", *hosts))
-        self.monitor = HealthMonitor(served.clock)
+        self.monitor = HealthMonitor(served.clock, on_crossing=self._crossed)
         self.metrics = Metrics(lambda: served.worker.waiting, lambda: served.worker.busy_ms)
         facts = served.facts()
         self.metrics.describe({key: str(facts[key]) for key in ("model", "kind", "sha256", "parameters", "engine")})
@@ -141,6 +146,12 @@ class ModelServer:
         finally:
             self.metrics.in_flight.dec()
 
+    def _crossed(self, crossing: Crossing) -> None:
+        state = "beyond" if crossing.beyond else "back"
+        self._log_event(
+            "alert", metric=crossing.metric, state=state, mean=crossing.mean, limit=crossing.limit, side=crossing.side
+        )
+
     def _since_ms(self, began_ns: int) -> float:
         return (self.served.clock.now_ns() - began_ns) / 1e6
 
@@ -161,7 +172,8 @@ class ModelServer:
             status, facts["model_ms"], answer = 200, round(ms, 3), reply(served.answer(outputs, ms))
         except (WireError, RefusalError, ClientDisconnect) as error:
             refused = as_refusal(error)
-            status, facts["error"], answer = refused.status, refused.text, refusal(refused)
+            status, answer = refused.status, refusal(refused)
+            facts["error"] = _without_payload(error) if isinstance(error, WireError) else refused.text
         latency_ms = round(self._since_ms(began_ns), 3)
         self._note(status, latency_ms)
         answered, missed = (windows, 0) if status == 200 else (0, windows)

@@ -138,9 +138,7 @@ def describe(value: Any) -> str:
         return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity, or a number beyond any float"
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
         return f"a whole number of {len(str(abs(value)))} digits"
-    text = json.dumps(value[: _LONGEST + 1] if isinstance(value, str) else value)
-    text = text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
-    return f"the text {text}" if isinstance(value, str) else text
+    return f"the text {json.dumps(_short(value))}" if isinstance(value, str) else json.dumps(value)
 
 
 def _mapping(value: Any, where: str, expected: str, keys: Iterable[str]) -> Mapping[str, Any]:
@@ -148,12 +146,17 @@ def _mapping(value: Any, where: str, expected: str, keys: Iterable[str]) -> Mapp
     if not isinstance(value, Mapping):
         raise WireError(where, expected, describe(value))
     if isinstance(value, _Doubled):
-        raise WireError(where + pointer(value.key), "each key once", "it twice")
+        raise WireError(where + pointer(_short(value.key)), "each key once", "it twice")
     known = tuple(keys)
     for key in value:
         if key not in known:
+            key = _short(key)
             raise WireError(where + pointer(key), f"only the keys {', '.join(known)}", f"the key {json.dumps(key)}")
     return value
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
 
 
 # --- a request --------------------------------------------------------------------------------

@@ -259,17 +259,24 @@ def test_a_slow_model_crosses_the_latency_threshold(moody):
     assert "latency_ms above threshold" in client.get("/health").json()["alerts"][0][1]
 
 
-def test_each_inference_is_an_event_without_its_payload(moody, tmp_path):
+def test_each_inference_and_each_alert_is_an_event_as_documented_and_without_payload(moody, tmp_path):
+    from harness.monitor.log_schema import objections
     from harness.monitor.logs import EventLog
 
     with EventLog(tmp_path / "events.jsonl") as log:
-        client, _ = moody(log_event=log.log_event)
+        client, _ = moody(log_event=log.log_event, alerts={"errors_percent": 5.0})
         ask(client, [[0.123456, 1.0, 1.0, 1.0]])
         ask(client, RAISES)
-        ask(client, [[0.123456]])
+        ask(client, [["0.123456", 1.0, 1.0, 1.0]])
     text = (tmp_path / "events.jsonl").read_text()
-    events = [line for line in map(json.loads, text.splitlines()) if line["event_type"] == "model_inference"]
-    assert [event["data"]["status"] for event in events] == [200, 500, 422]
-    assert [(event["data"]["n"], event["data"]["misses"]) for event in events] == [(1, 0), (0, 1), (0, 0)]
-    assert all(event["data"]["latency_ms"] > 0 for event in events)
-    assert events[0]["data"]["modalities"] == ["a"] and "0.123456" not in text
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert not [text for line in lines for text in objections(line["event_type"], line["data"])]
+    events = [line["data"] for line in lines if line["event_type"] == "model_inference"]
+    assert [event["status"] for event in events] == [200, 500, 422]
+    assert [(event["n"], event["misses"]) for event in events] == [(1, 0), (0, 1), (0, 0)]
+    assert all(event["latency_ms"] > 0 for event in events)
+    assert events[0]["modalities"] == ["a"]
+    assert events[2]["error"] == "/inputs/a/0/0: expected a number"
+    assert "0.123456" not in text
+    alert = next(line["data"] for line in lines if line["event_type"] == "alert")
+    assert (alert["metric"], alert["state"], alert["mean"], alert["limit"]) == ("errors_percent", "beyond", 25.0, 5.0)

@@ -35,6 +35,8 @@ BODIES = {
     "no modality": ('{"inputs": {}}', 422, "/inputs", "at least one of a, b"),
     "unknown modality": ('{"inputs": {"c": [[1]]}}', 422, "/inputs/c", "only the keys a, b"),
     "unknown key": (a(OK, ', "qualty": {}'), 422, "/qualty", "inputs, quality"),
+    "a very long key": ('{"%s": 1}' % ("k" * 50_000), 422, "/" + "k" * 60 + "...", "only the keys"),
+    "a very long text": ('{"inputs": "%s"}' % ("k" * 50_000), 422, "/inputs", "kkk..."),
     "modality twice": ('{"inputs": {"a": [[1]], "a": [[1]]}}', 422, "/inputs/a", "twice"),
     "a number": (a("7"), 422, "/inputs/a", "[1][4] numbers"),
     "flat": (a("[1, 2, 3, 4]"), 422, "/inputs/a", "1 channels"),
