@@ -313,7 +313,7 @@ def _siblings(name: str, names: Sequence[str]) -> list[str]:
 
 
 def _exploding(found: Gradients, names: Sequence[str], limit: float) -> Verdict:
-    norms = {name: norm for name in names if (norm := found.norm(name)) is not None and not math.isnan(norm)}
+    norms = {name: norm for name in names if (norm := found.norm(name)) is not None and math.isfinite(norm)}
     high = [name for name, norm in norms.items() if norm > limit]
     measure, value = "largest gradient norm", max(norms.values(), default=math.nan)
     if not high:
@@ -359,20 +359,22 @@ def _heard(subject: Subject, found: Gradients, limit: float) -> Verdict:
     for name in subject.shapes:
         norms = [p.inputs.get(name) for p in found.passes.values()]
         by_input[name] = max((norm for norm in norms if norm is not None and math.isfinite(norm)), default=0.0)
-    broken = [
-        name for p in found.passes.values() for name, norm in p.inputs.items() if norm and not math.isfinite(norm)
-    ]
+    passes = found.passes.values()
+    broken = {name for p in passes for name, norm in p.inputs.items() if norm is not None and not math.isfinite(norm)}
     deaf = [name for name, norm in by_input.items() if norm < limit and name not in broken]
     measure, n = "smallest gradient of an input, per standard deviation", len(by_input)
-    value = min(by_input.values(), default=math.nan)
-    if not deaf:
-        reason = f"the outputs depend on each of {listed(list(by_input))}"
-        return _verdict("inputs", Outcome.PASS, reason, measure, value, n=n, limit=limit)
-    reason = (
-        f"the outputs do not depend on {listed(deaf)}: no gradient reaches the input, so what this sensor says is not "
-        "heard; look for a branch that is detached, dead, rounded, or multiplied by 0"
-    )
-    return _verdict("inputs", Outcome.FAIL, reason, measure, value, n=n, limit=limit)
+    value = min((norm for name, norm in by_input.items() if name not in broken), default=math.nan)
+    if deaf:
+        reason = (
+            f"the outputs do not depend on {listed(deaf)}: no gradient reaches the input, so what this sensor says is "
+            "not heard; look for a branch that is detached, dead, rounded, or multiplied by 0"
+        )
+        return _verdict("inputs", Outcome.FAIL, reason, measure, value, n=n, limit=limit)
+    if broken:
+        reason = f"the gradient of {listed(sorted(broken))} is NaN or Inf, which says nothing about being heard"
+        return _verdict("inputs", Outcome.INCONCLUSIVE, reason, measure, value, n=n, limit=limit)
+    reason = f"the outputs depend on each of {listed(list(by_input))}"
+    return _verdict("inputs", Outcome.PASS, reason, measure, value, n=n, limit=limit)
 
 
 def _table(found: Gradients, names: Sequence[str]) -> Table:

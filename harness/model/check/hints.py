@@ -108,8 +108,8 @@ def range_test(subject: Subject, rates: FloatArray = _RATES) -> Range:
             for group in optimiser.param_groups:
                 group["lr"] = rate
             loss, _, broken = step(subject, task, optimiser)
-            losses.append(loss)
-            if broken or not math.isfinite(loss):
+            losses.append(math.nan if broken else loss)
+            if broken:
                 break
     return read_range(rates[: len(losses)], np.array(losses), float(task.constant.mean()))
 

@@ -58,8 +58,13 @@ class Plain(nn.Module):
         return self.second(torch.relu(self.first(x)))
 
 
-def test_the_reference_network_is_clean_and_its_functional_rectifiers_are_seen() -> None:
-    subject = open_subject(ModelEntry())
+@pytest.fixture(scope="module")
+def reference() -> Subject:
+    return open_subject(ModelEntry())
+
+
+def test_the_reference_network_is_clean_and_its_functional_rectifiers_are_seen(reference: Subject) -> None:
+    subject = reference
     found = verdicts_of(subject)
     assert {place: v.outcome for place, v in found.items()} == dict.fromkeys(
         ("finite", "dead", "saturated", "constant"), Outcome.PASS
@@ -68,6 +73,19 @@ def test_the_reference_network_is_clean_and_its_functional_rectifiers_are_seen()
     rows = rows_of(subject)
     assert rows["encoders.ecg.stem.enter:relu"][2] == "32x63x12"
     assert rows["trunk:Linear"][2] == "32x192"
+
+
+def test_one_broken_encoder_of_the_reference_network_is_found_among_ten(reference: Subject) -> None:
+    dead, poisoned = reference.fresh(), reference.fresh()
+    with torch.no_grad():
+        dead.module.get_parameter("encoders.rr.stem.middle.linear.bias").fill_(-1e3)
+        poisoned.module.get_parameter("encoders.rr.stem.middle.linear.weight")[0, 0] = torch.nan
+    found = red(dead)
+    assert "nothing gets through encoders.rr.stem.middle" in found["dead"]
+    assert "ecg" not in found["dead"]
+    reason = red(poisoned)["finite"]
+    assert "begins with NaN out of linear in encoders.rr.stem.middle.linear" in reason
+    assert "encoders.rr.stem.middle.linear.weight: load other weights" in reason
 
 
 def test_ordinary_networks_are_clean() -> None:
@@ -298,3 +316,19 @@ def test_batch_norms_that_have_seen_no_data_are_noted() -> None:
     assert any("no data" in item.text for item in activations(ten(module), SETTINGS) if isinstance(item, Note))
     module.train()(torch.randn(8, 10))
     assert not any("no data" in item.text for item in activations(ten(module), SETTINGS) if isinstance(item, Note))
+
+
+class Ragged(nn.Module):
+    """Rectifies as many columns as the largest value of the windows says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = nn.Linear(10, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        width = min(10, 2 + int(x.abs().max()))
+        return self.line(x) + torch.relu(x[:, :width]).sum(dim=1, keepdim=True)
+
+
+def test_a_layer_whose_width_depends_on_the_data_is_borne() -> None:
+    assert red(ten(Ragged())) == {}

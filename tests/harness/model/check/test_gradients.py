@@ -48,12 +48,28 @@ def perceptron() -> nn.Sequential:
     return nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 2))
 
 
-def test_the_reference_network_is_clean_and_every_parameter_counted() -> None:
-    subject = open_subject(ModelEntry())
+@pytest.fixture(scope="module")
+def reference() -> Subject:
+    return open_subject(ModelEntry())
+
+
+def test_the_reference_network_is_clean_and_every_parameter_counted(reference: Subject) -> None:
+    subject = reference
     found = judged(subject)
     assert {v.outcome for v in found.values()} == {Outcome.PASS}
     assert found["reach"].n == len(list(subject.module.parameters()))
     assert set(found) == {"reach", "finite", "vanishing", "exploding", "depth", "inputs"}
+
+
+def test_a_reference_network_with_one_branch_cut_names_that_branch(reference: Subject) -> None:
+    broken = reference.fresh()
+    encoders = broken.module.get_submodule("encoders")
+    encoders.get_submodule("eda").register_forward_hook(lambda _, args, found: found.detach())
+    found = judged(broken)
+    assert {place for place, v in found.items() if v.outcome is not Outcome.PASS} == {"reach", "inputs"}
+    assert found["reach"].value == 8
+    assert "encoders.eda.stem.enter.linear.weight" in found["reach"].reason
+    assert "do not depend on eda:" in found["inputs"].reason
 
 
 def test_encoders_of_inputs_that_are_not_wired_are_told_apart_from_lost_ones() -> None:
@@ -164,7 +180,9 @@ class RootOfNothing(nn.Module):
 
 
 def test_a_nan_on_the_way_back_is_named_with_the_function_that_made_it() -> None:
-    verdict = judged(vector(RootOfNothing()))["finite"]
+    found = judged(vector(RootOfNothing()))
+    verdict = found["finite"]
+    assert found["inputs"].outcome is Outcome.INCONCLUSIVE
     assert verdict.outcome is Outcome.FAIL
     assert "before.weight" in verdict.reason
     assert "after.weight" not in verdict.reason
