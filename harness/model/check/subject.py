@@ -290,7 +290,12 @@ def _file_of_one_tensor(file: str, shape: tuple[int, ...], seed: int) -> Subject
 
 
 def _wants_tensor(module: nn.Module) -> bool:
-    """Whether forward says that its only input is a tensor; a parameter named after a modality is one of several."""
+    """Whether forward says that its only input is a tensor; a parameter named after a modality is one of several.
+
+    A chain of layers is asked for its first one.
+    """
+    if isinstance(module, nn.Sequential) and len(module):
+        return _wants_tensor(module[0])
     try:
         parameters = list(inspect.signature(module.forward).parameters.values())
     except (TypeError, ValueError):
@@ -298,7 +303,7 @@ def _wants_tensor(module: nn.Module) -> bool:
     needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     if len(needed) != 1 or needed[0].name in INPUTS:
         return False
-    return needed[0].annotation in (Tensor, "Tensor", "torch.Tensor") or isinstance(module, nn.Sequential)
+    return needed[0].annotation in (Tensor, "Tensor", "torch.Tensor")
 
 
 def _first_width(module: nn.Module) -> int | None:

@@ -8,6 +8,7 @@ from harness.model.check.material import curves
 from harness.model.check.subject import open_subject, subject_of
 from harness.model.errors import LoadError, ModelFault
 from harness.model.inputs import INPUTS
+from harness.model.network import FusionNetwork
 from harness.rig import ModelEntry
 
 FACTORY = """
@@ -103,6 +104,13 @@ def test_a_factory_of_a_plain_layer_needs_a_shape_and_is_told_which(factory):
         open_subject(ModelEntry(factory=f"{factory}:build"))
     subject = open_subject(ModelEntry(factory=f"{factory}:build"), shape=(10,))
     assert subject.one_tensor and subject.infer(*subject.examples(5)).shape == (5, 3)
+
+
+def test_a_chain_of_layers_wants_what_its_first_one_wants():
+    with pytest.raises(LoadError, match=r"--input-shape 10"):
+        subject_of(nn.Sequential(nn.Sequential(nn.Linear(10, 4)), nn.ReLU()))
+    chain = subject_of(nn.Sequential(FusionNetwork(), nn.Linear(6, 2)))
+    assert not chain.one_tensor and chain.infer(*chain.examples(2)).shape == (2, 2)
 
 
 def test_a_factory_that_draws_its_weights_gives_the_same_ones_for_the_same_seed(factory):
