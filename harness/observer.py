@@ -8,7 +8,7 @@ from typing import Any
 
 from drivers.clock import Clock
 from drivers.quality import Scores
-from drivers.types import Event, IntArray
+from drivers.types import Batch, Event, IntArray
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,6 +28,9 @@ class Observer:
 
     def connected(self, role: str, begun_ns: int, streaming_ns: int) -> None:
         """A sensor streams for the first time."""
+
+    def arrived(self, role: str, batch: Batch) -> None:
+        """Bytes were taken from the inbox. Real time only."""
 
     def incident(self, role: str, event: Event) -> None:
         """Anything but samples."""
@@ -73,6 +76,11 @@ class Observers(Observer):
     def connected(self, role: str, begun_ns: int, streaming_ns: int) -> None:
         """To each."""
         self._tell("connected", role, begun_ns, streaming_ns)
+
+    def arrived(self, role: str, batch: Batch) -> None:
+        """To each."""
+        for one in self._all:
+            one.arrived(role, batch)
 
     def incident(self, role: str, event: Event) -> None:
         """To each."""

@@ -20,7 +20,9 @@ from harness.api.record import spent
 from harness.bench import Bench, Mode, open_bench, stream_specs
 from harness.connecting import HeardLink, told_to_sample_ns
 from harness.judge import judge
-from harness.observer import NOBODY, Observer
+from harness.monitor.heartbeat import Heartbeat
+from harness.monitor.monitor import monitoring
+from harness.observer import NOBODY, Observer, Observers
 from harness.recorder import Recorder
 from harness.recording import Recording
 from harness.report.document import document, to_json
@@ -75,7 +77,8 @@ def run_rig(
     calls = RunCalls(rig.api, rig, directory, virtual=mode is Mode.VIRTUAL) if rig.api else None
     if calls is not None:
         stage.on_windows = calls.offer
-    with open_bench(rig, mode) as bench:
+    with open_bench(rig, mode) as bench, monitoring(rig, bench.clock, directory) as monitor:
+        observer = observer if monitor is None else Observers([observer, monitor])
         observer.opened(bench.clock)
         specs = {role: driver.streams for role, driver in bench.drivers.items()}
         recorder = Recorder(directory, rig, bench.clock, specs)
@@ -84,7 +87,7 @@ def run_rig(
         session = Session(
             rig, bench.clock, bench.inbox, bench.drivers, recorder, stage, on_progress,
             begin_ns=bench.start_ns, modelled_ns=round(rig.model.virtual_ms * 1e6), trouble=bench.trouble,
-            observer=observer,
+            observer=observer, beat=monitor.beat if monitor is not None else Heartbeat(),
         )  # fmt: skip
         with _signals_end(session) as received:
             session.run()
@@ -103,6 +106,8 @@ def run_rig(
         interrupted=session.interrupted or bench.trouble() or (calls.failure if calls is not None else ""),
     )
     recording = replace(recording, calls=made)
+    if monitor is not None:
+        recording = replace(recording, resources=monitor.resources, happenings=monitor.happenings)
     return replace(conclude(recording, directory, ended_by_hand=bool(received)), truths=tuple(bench.truths))
 
 

@@ -19,6 +19,7 @@ from drivers.driver import Driver
 from drivers.errors import SensorError
 from drivers.rawlog import DiskError
 from drivers.types import Batch, Event, FloatArray, IntArray, LinkDown, LinkItem, LinkUp, Notice, Samples
+from harness.monitor.heartbeat import NEVER, Heartbeat
 from harness.observer import NOBODY, Observer
 from harness.recorder import Recorder
 from harness.rig import Rig
@@ -104,6 +105,8 @@ class Session:
     """Asked once a second: why the run cannot go on, or nothing."""
     observer: Observer = NOBODY
     """Is told what happens."""
+    beat: Heartbeat = field(default_factory=Heartbeat)
+    """What this loop says of itself to those who watch it."""
     roles: dict[str, _Role] = field(default_factory=dict)
     connect_errors: dict[str, str] = field(default_factory=dict)
     interrupted: str = ""
@@ -145,6 +148,7 @@ class Session:
             self.crash = traceback.format_exc()
             self.stop(f"the harness itself failed: {type(error).__name__}: {error}")
         finally:
+            self.beat.due_ns = NEVER
             self.stop_ns = min(self.stop_ns, self.clock.now_ns())
             for role in self.roles.values():
                 role.driver.close()
@@ -217,6 +221,7 @@ class Session:
     def _real_loop(self) -> None:
         preparing = False
         while self.clock.now_ns() < self.stop_ns and self._going():
+            self.beat.due_ns = self._next_due_ns()
             self._take_all(self.clock.now_ns() if preparing else self._deadline_ns())
             closed = self._close_windows()
             left_ns = self._next_due_ns() - self.clock.now_ns()
@@ -229,6 +234,7 @@ class Session:
                 self._score()
             idle = not closed and _READY_NS < left_ns <= _SPARE_NS
             preparing = idle and self.stage.prefetch(self._next_due_ns())
+        self.beat.due_ns = NEVER
         self._take_all(self.clock.now_ns())
 
     def _virtual_loop(self) -> None:
@@ -272,7 +278,9 @@ class Session:
 
         In real time no more than that, however fast it comes: windows must get their turn.
         """
+        self.beat.busy = False
         got = self.inbox.get(deadline_ns)
+        self.beat.busy = True
         left = self.inbox.depth()
         while got is not None:
             self._take(*got)
@@ -286,6 +294,8 @@ class Session:
         if isinstance(item, Batch):
             self.recorder.batch(name, item)
             role.bytes += len(item.data)
+            if not self.clock.virtual:
+                self.observer.arrived(name, item)
         self._note(name, role, role.driver.handle(item))
 
     def _note(self, name: str, role: _Role, events: list[Event]) -> None:
