@@ -21,6 +21,8 @@ from harness.api.endpoints import Windows, api_client, call_endpoint, window_of
 from harness.api.record import CALLS, ApiCall, line_of
 from harness.rig import ApiEntry, EndpointEntry, Rig
 
+MOST_WINDOWS = 100
+"""Different live payloads in virtual time; calls beyond begin again with the first."""
 _TICK_NS = 200_000_000
 _SPARE_S = 1.0
 """So long after the last call's timeout a thread that has not ended is given up."""
@@ -39,7 +41,7 @@ class RunCalls:
         self._file: AppendFile | None = None
         self._calls: list[ApiCall] = []
         self._rounds = max(endpoint.repeat for endpoint in api.endpoints.values())
-        self._kept: deque[Windows] = deque(maxlen=self._rounds)
+        self._kept: deque[Windows] = deque(maxlen=min(self._rounds, MOST_WINDOWS))
         self._inbox = RealClock().inbox()
         self._thread: Thread | None = None
         self._over = False
@@ -52,7 +54,7 @@ class RunCalls:
         """Inputs {modality: (w, C, T)} with their quality {modality: (w,)}, the newest last; returns at once."""
         if self._virtual:
             count = len(next(iter(windows[1].values())))
-            self._kept.extend(window_of(windows, row) for row in range(max(0, count - self._rounds), count))
+            self._kept.extend(window_of(windows, row) for row in range(max(0, count - MOST_WINDOWS), count))
             return
         if self._thread is None:
             self._thread = Thread(target=self._guarded, args=(self._serve,), name="api calls", daemon=True)
@@ -127,7 +129,7 @@ class RunCalls:
         if not self._kept:
             return
         for number in range(self._rounds):
-            windows = self._kept[min(number, len(self._kept) - 1)]
+            windows = self._kept[number % len(self._kept)]
             for endpoint in self._of_round(number):
                 if not going():
                     return

@@ -12,6 +12,7 @@ import numpy as np
 from drivers.clock import RealClock
 from drivers.errors import SettingError
 from drivers.types import FloatArray, StreamSpec
+from harness.api.calls import MOST_WINDOWS
 from harness.api.client import ApiClient
 from harness.api.endpoints import Windows, api_client, call_endpoint, window_of
 from harness.api.record import ApiCall, spent
@@ -26,9 +27,6 @@ from harness.report.document import document
 from harness.rig import ApiEntry, EndpointEntry, ModelEntry, Rig
 from harness.run import Result, run_rig
 from harness.stage import ModelStage, wire
-
-_MOST_WINDOWS = 100
-"""Different payloads; calls beyond begin again with the first."""
 
 
 def check_api(rig: Rig) -> Result:
@@ -78,7 +76,7 @@ def live_windows(rig: Rig) -> tuple[Sequence[Windows], str]:
     except ModelError as error:
         return (), str(error)
     stage = _Taken(rig.model, specs=specs)
-    count = min(_MOST_WINDOWS, max(e.repeat for e in rig.api.endpoints.values() if e.live)) if rig.api else 1
+    count = min(MOST_WINDOWS, max(e.repeat for e in rig.api.endpoints.values() if e.live)) if rig.api else 1
     edges_ms = rig.window.wait_ms + rig.window.grace_ms + (count - 1) * rig.window.hop_ms + 1
     short = replace(rig, api=None, limits={}, duration_s=rig.window.fill_s + edges_ms / 1000)
     stage.prepare(stream_specs(rig))
@@ -107,7 +105,7 @@ class _Taken(ModelStage):
     """Takes windows for a model that is not run."""
 
     specs: Mapping[str, InputSpec] = field(default_factory=dict)
-    taken: deque[Windows] = field(default_factory=lambda: deque(maxlen=_MOST_WINDOWS))
+    taken: deque[Windows] = field(default_factory=lambda: deque(maxlen=MOST_WINDOWS))
 
     def prepare(self, streams: Mapping[str, StreamSpec]) -> None:
         self.wires = wire(self.entry, self.specs, streams)

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 from drivers.clock import Clock, RealClock, to_ns
 from drivers.errors import SettingError
 from harness.api.address import Address, address_of, check_path
-from harness.api.credentials import header_value, masked, secrets_of
+from harness.api.credentials import check_header, header_value, masked, secrets_of
 
 Fields: TypeAlias = list[tuple[bytes | str, bytes | str]]
 MOST_BYTES = 16 * 2**20
@@ -106,7 +106,7 @@ class ApiClient:
         self.timeout_ms, self._most_bytes = timeout_ms, most_bytes
         self._headers, self._clock = dict(headers or {}), clock or RealClock()
         for name, value in self._headers.items():
-            header_value(name, value)
+            check_header(name, value)
         try:
             from harness.api.deadline import Deadline, bounded_pool
         except ImportError as error:
@@ -141,14 +141,16 @@ class ApiClient:
     ) -> ApiResponse:
         """Any request with a JSON body that is encoded already, or with none; ApiError, SettingError."""
         check_path(endpoint)
-        rest = self._headers | dict(headers or {})
+        rest = {name.lower(): value for name, value in (self._headers | dict(headers or {})).items()}
         fields: dict[str, str] = {
-            "Host": self.address.place,
-            "Accept": "application/json, */*;q=0.5",
-            "Accept-Encoding": "identity",
+            "host": self.address.place,
+            "accept": "application/json, */*;q=0.5",
+            "accept-encoding": "identity",
         }
         if body is not None:
-            fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+            fields |= {"content-type": "application/json", "content-length": str(len(body))}
+        for name, value in rest.items():
+            check_header(name, value)
         fields |= {name: header_value(name, value) for name, value in rest.items()}
         secrets = secrets_of(rest)
         with self._turn:

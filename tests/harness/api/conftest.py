@@ -41,7 +41,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _any(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.seen.append((self.command, self.path, dict(self.headers), body))
+        self.server.seen.append((self.command, self.path, {k.title(): v for k, v in self.headers.items()}, body))
         act = self.server.acts.get(self.path, (404, "application/json", b'{"error": "no such path"}'))
         answer(self, *(act(self, body) or ()) if callable(act) else act)
 

@@ -29,6 +29,16 @@ def test_a_post_carries_json_and_brings_json_back(a_service, ok_json):
     assert headers["Host"] == client.address.place
 
 
+def test_a_header_of_the_call_stands_for_the_one_of_the_client_whatever_its_case(a_service, ok_json):
+    service = a_service({"/x": ok_json({})})
+    with ApiClient(service.url, headers={"X-Trace": "all", "content-type": "application/cbor"}) as client:
+        client.post("/x", json={}, headers={"x-trace": "one"})
+        with pytest.raises(SettingError, match="set by the client"):
+            client.post("/x", json={}, headers={"HOST": "elsewhere"})
+    (call,) = service.seen
+    assert (call[2]["X-Trace"], call[2]["Content-Type"]) == ("one", "application/cbor")
+
+
 def test_calls_share_one_connection(a_service, ok_json):
     service = a_service({"/x": ok_json({})})
     with ApiClient(service.url) as client:

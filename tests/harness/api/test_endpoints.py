@@ -322,6 +322,15 @@ def test_in_virtual_time_every_endpoint_is_called_after_the_run(a_service, ok_js
         np.testing.assert_array_equal(before[..., hop : 500 - hop], after[..., : 500 - 2 * hop])
 
 
+def test_more_calls_than_windows_begin_again_with_the_first(a_service, ok_json):
+    service = a_service({"/a": ok_json({})})
+    run_rig(replace(rig_of(service.url, a={"live": True, "repeat": 7}), duration_s=4.5), Mode.VIRTUAL)
+    bodies = [body for *_, body in service.seen]
+    assert len(bodies) == 7
+    assert len(set(bodies)) == 4, "due at 4, 4.08, 4.16 and 4.24 s; the next could not be judged within 0.2 s"
+    assert bodies[4:] == bodies[:3]
+
+
 def test_what_virtual_time_reports_is_the_same_however_slow_the_service_is(a_service, ok_json):
     quick = {"/a": ok_json({"n": 1})}
     slow = {"/a": lambda handler, body: threading.Event().wait(0.02) or ok_json({"n": 1})}
