@@ -16,7 +16,7 @@ from rich.console import Console
 
 from drivers.clock import Clock
 from harness.probing.judging import judge, needed_s
-from harness.probing.listening import Heard, Interface, Listened, listen
+from harness.probing.listening import Heard, Interface, Listened, declared, listen
 from harness.probing.showing import document, show
 from harness.verdict import Outcome, Verdict
 
@@ -80,7 +80,7 @@ def probe(driver: Interface, seconds: float | None = None, clock: Clock | None =
 
 def default_seconds(driver: Interface) -> float:
     """Seconds after which the quality of all its streams should be known."""
-    return needed_s(tuple(getattr(driver, "streams", ())))
+    return needed_s(declared(driver))
 
 
 def probe_driver(driver: Interface, duration_ns: int, out: Console) -> int:

@@ -112,13 +112,19 @@ class _MeteredLink:
         self._link.open(counted)
 
 
+def declared(driver: Interface) -> tuple[StreamSpec, ...]:
+    """What a driver says of its streams; nothing where it says nothing, or says it in another way."""
+    streams = getattr(driver, "streams", ())
+    return tuple(s for s in streams if isinstance(s, StreamSpec)) if isinstance(streams, tuple | list) else ()
+
+
 def listen(driver: Interface, seconds: float, clock: Clock | None = None) -> Listened:
     """Connect, read until ``seconds`` are over, close; nothing that the driver raises comes out of here."""
     clock = clock or getattr(driver, "clock", None) or RealClock()
     link = getattr(driver, "link", None)
     heard = Listened(
         str(getattr(driver, "name", "") or type(driver).__name__), str(getattr(link, "description", "")), seconds,
-        specs=tuple(spec for spec in getattr(driver, "streams", ()) if isinstance(spec, StreamSpec)),
+        specs=declared(driver),
     )  # fmt: skip
     heard.streams = {spec.name: Heard() for spec in heard.specs}
     meter = _MeteredLink(link) if isinstance(driver, Driver) and link is not None else None

@@ -13,7 +13,7 @@ from drivers.driver import Driver
 from drivers.errors import LinkError
 from drivers.links.memory import MemoryLink
 from drivers.registry import load_sensor, make_settings, sensor_names
-from drivers.types import Batch
+from drivers.types import Batch, StreamSpec
 from harness.cli import main
 from harness.probe import probe, probe_driver
 from harness.report.document import to_json
@@ -376,6 +376,15 @@ def test_a_homemade_driver_without_data_is_told_apart_from_one_that_raises():
     unable = probe(Homemade(connects=ValueError("no such board")), 3)
     assert unable.messages[0].startswith("Hardware interface error: no such board")
     assert {silent.exit_code, raising.exit_code} == {1}
+
+
+def test_streams_that_a_homemade_driver_declares_in_its_own_way_are_no_hindrance():
+    driver = Homemade()
+    driver.streams = {"ecg": 100}
+    assert probe(driver, 3).exit_code == 0
+    driver = Homemade()
+    driver.streams = [StreamSpec("ecg", "ecg", ("lead I",), "mV", 100.0)]
+    assert verdict(probe(driver), "acquire", "rate").limit == 100
 
 
 def test_a_low_number_for_the_quality_is_warned_of():

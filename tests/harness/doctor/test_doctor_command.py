@@ -1,6 +1,8 @@
 """`hil doctor` as a whole, and what it says of rigs."""
 
 import json
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -158,3 +160,28 @@ def test_a_rig_file_that_is_wrong_is_code_2(tmp_path, capsys):
     (tmp_path / "x.rig.yaml").write_text("schema: 1\n")
     assert main(["doctor", "--quick", "--rig", str(tmp_path / "x.rig.yaml")]) == 2
     assert "sensors" in capsys.readouterr().err
+
+
+def test_the_whole_examination_measures_too():
+    facts = {fact.name: fact for fact in examine(replace(this_machine(), torch=lambda: Torch(1, None, False)))}
+    assert {"stamp error", "scheduling", "monotonic clock", "wall clock", "torch", "CUDA"} <= set(facts)
+    assert "of 200 bytes" in facts["stamp error"].found or facts["stamp error"].state is State.ABSENT
+
+
+def test_a_command_that_is_not_there_or_fails_has_no_output():
+    here = this_machine()
+    assert here.run(["/nowhere/at-all"]) is None
+    assert here.run([sys.executable, "-c", "raise SystemExit(3)"]) is None
+    assert here.run([sys.executable, "-c", "print('hello')"]) == "hello"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc: Linux")
+def test_who_has_a_real_terminal_open_is_found():
+    master, slave = os.openpty()
+    try:
+        name = os.ttyname(slave)
+        assert os.getpid() in [number for number, _ in Machine(Path("/"), pid=1).holders(name)]
+        assert os.getpid() not in [number for number, _ in this_machine().holders(name)]
+    finally:
+        os.close(master)
+        os.close(slave)
