@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import logging
 import os
 import sys
 from importlib import import_module
+from io import FileIO
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 fcntl: Any
 try:
@@ -32,14 +35,7 @@ class LineFile(RotatingFileHandler):
         self.lost = 0
         self._told = False
         super().__init__(wanted, maxBytes=rotate_bytes, backupCount=keep, delay=True)
-        file = _appending(wanted)
-        if not _lock(file):
-            file.close()
-            own = wanted.with_name(f"{wanted.stem}.{os.getpid()}{wanted.suffix}")
-            self.baseFilename = os.path.abspath(own)  # noqa: PTH100  as logging itself does
-            file = _appending(own)
-            _lock(file)
-        self._file: BinaryIO | None = file
+        self._file: FileIO | None = self._claim()
 
     @property
     def path(self) -> Path:
@@ -61,24 +57,38 @@ class LineFile(RotatingFileHandler):
 
     def _append(self, line: bytes) -> None:
         if self._file is None:
-            self._file = _appending(self.path)
-            _lock(self._file)
+            self._file = self._claim()
         size = os.fstat(self._file.fileno()).st_size
         if self.maxBytes and size and size + len(line) > self.maxBytes:
-            self._rotate()
-            size = 0
+            self._file = self._rotated(self._file)
+            size = os.fstat(self._file.fileno()).st_size
         written = self._file.write(line)
         if written != len(line):  # the disk took a part of it: take that back, so that what is there are whole lines
             self._file.truncate(size)
             raise OSError(28, "no space left on device")
 
-    def _rotate(self) -> None:
-        file, self._file = self._file, None
-        if file is not None:
-            file.close()
-        self.doRollover()
-        self._file = _appending(self.path)
-        _lock(self._file)
+    def _rotated(self, full: FileIO) -> FileIO:
+        """A new file; the full one is let go of only then, so that no other process takes it meanwhile."""
+        if fcntl is None:  # where an open file cannot be renamed
+            full.close()
+        self._file = None
+        try:
+            self.doRollover()
+            return self._claim()
+        finally:
+            full.close()
+
+    def _claim(self) -> FileIO:
+        """The file of this name, or the first that no other process has with this one's id in its name."""
+        wanted = self.path
+        for number in itertools.count():
+            tail = f".{os.getpid()}" + (f".{number}" if number > 1 else "") if number else ""
+            path = wanted.with_name(f"{wanted.stem}{tail}{wanted.suffix}")
+            file = _locked(path)
+            if file is not None:
+                self.baseFilename = os.path.abspath(path)  # noqa: PTH100  as logging itself does
+                break
+        return file
 
     def _tell(self, error: Exception) -> None:
         if self._told:
@@ -95,16 +105,28 @@ class LineFile(RotatingFileHandler):
         super().close()
 
 
-def _appending(path: Path) -> Any:
-    return path.open("ab", buffering=0)
+def _locked(path: Path) -> FileIO | None:
+    """The file, to append to; None if another process has it, or this one by another handle."""
+    while True:
+        file = path.open("ab", buffering=0)
+        if fcntl is None:
+            return file
+        try:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                file.close()
+                return None
+            return file  # this kind of file cannot be locked
+        if _is_at(file, path):
+            return file
+        file.close()  # its owner put it aside between open and lock
 
 
-def _lock(file: BinaryIO) -> bool:
-    """True unless another process has it, or this one by another handle."""
-    if fcntl is None:
-        return True
+def _is_at(file: FileIO, path: Path) -> bool:
     try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        there = path.stat()
+    except FileNotFoundError:
         return False
-    return True
+    here = os.fstat(file.fileno())
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)

@@ -204,8 +204,13 @@ class _Handover(QueueHandler):
 
     def __init__(self, waiting: queue.Queue[Any], lines: JsonLines) -> None:
         super().__init__(waiting)
-        self._waiting, self._lines = waiting, lines
+        self._waiting, self._lines, self._process = waiting, lines, os.getpid()
         self.dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand it over, but not in a process that was forked off: nobody would take it there."""
+        if os.getpid() == self._process:
+            super().emit(record)
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         """A copy that needs nothing of its origin."""

@@ -26,6 +26,8 @@ QUALITY_EVERY_S = 5.0
 DEFAULT_LIMIT_MS = 100.0
 MOST_VIOLATIONS = 20
 """Latency violations of one second that are logged singly; the second's `misses` counts all."""
+_HARMLESS = ("location",)
+"""Notices whose names sound personal: where on the body a strap is worn."""
 _LEVELS = {Outcome.PASS: "info", Outcome.FAIL: "error"}
 
 
@@ -178,7 +180,7 @@ class RunLog(Observer):
         self._log.put(event_type, {"role": role, "sensor": sensor, **facts}, at_ns=at_ns)
 
     def _notice(self, role: str, name: str, value: object, at_ns: int) -> None:
-        category = self._privacy.category(name)  # serial_number: what is told stands under another key here
+        category = "" if name in _HARMLESS else self._privacy.category(name)  # the text stands under another key here
         text = self._privacy.hide(category, value) if category else str(value)
         self._log.put("sensor_notice", {"role": role, "notice": name, "text": text}, at_ns=at_ns)
 

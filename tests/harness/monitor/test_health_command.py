@@ -14,6 +14,7 @@ from harness.cli import main
 from harness.monitor.health import HealthMonitor
 from harness.monitor.health_source import from_log, from_run
 from harness.monitor.logs import EventLog
+from harness.monitor.resources import FILE, row_line
 from harness.recorder import Recorder
 from harness.recording_files import RecordingError
 from harness.rig import HealthEntry, Rig, SensorEntry
@@ -178,6 +179,16 @@ def test_a_run_that_was_too_slow_for_a_while_has_alerted(a_run, capsys):
     assert main(["health", str(folder), "--above", "latency_ms=200"]) == 0
     out = capsys.readouterr().out
     assert "12:00:07 ALERT: latency_ms" in out
+
+
+def test_what_the_process_used_is_part_of_it(a_run):
+    folder = a_run(np.full(50, 20.0))
+    rows = [(to_ns(100.0 + second), {"rss_bytes": 3e8 + 1e6 * second, "inbox_depth": 2.0}) for second in range(20)]
+    (folder / FILE).write_bytes(b"".join(row_line(row) for row in rows))
+    report = from_run(folder)
+    assert report["metrics"]["rss_mb"] == {"current": 319.0, "average": 314.5, "min": 310.0, "max": 319.0}
+    assert report["metrics"]["inbox_depth"]["max"] == 2.0
+    assert from_run(folder, {"rss_mb": 310.0})["status"] == "alert"
 
 
 def test_thresholds_of_the_rig_count(a_run):

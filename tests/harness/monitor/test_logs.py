@@ -429,6 +429,23 @@ def test_lines_that_come_faster_than_they_can_be_written_are_counted(tmp_path, m
     assert objections("log_dropped", dropped.data) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork (POSIX)")
+def test_a_forked_process_leaves_the_log_to_its_parent(tmp_path):
+    with EventLog(tmp_path / "run.jsonl") as log:
+        log._handover._waiting.mutex.acquire()  # as another thread may have it at that moment
+        try:
+            child = os.fork()
+            if not child:
+                log.log_event("of_the_child")  # would wait forever
+                os._exit(7)
+        finally:
+            log._handover._waiting.mutex.release()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        log.log_event("of_the_parent")
+    types = [event.event_type for event in read_events(tmp_path / "run.jsonl").events]
+    assert types == ["log_started", "of_the_parent"]
+
+
 # --- the vocabulary ---------------------------------------------------------------------------
 
 

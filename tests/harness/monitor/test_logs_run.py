@@ -211,14 +211,24 @@ def test_what_a_device_says_of_itself_is_told_but_not_who_it_is(tmp_path):
         run_log = RunLog(RIG, "bench", log.privacy)
         run_log.incident("chest", Notice("battery_percent", 87.0, 5))
         run_log.incident("chest", Notice("serial_number", "8C4CAD2D", 6))
+        run_log.incident("chest", Notice("location", "wrist", 6))
         run_log.incident("chest", CounterReset("ecg", 7, "from 200 to 3"))
         run_log.incident("chest", LinkDown(8, "A0:9E:1A:00:00:01 is out of range"))
         run_log.incident("chest", Notice("reconnect_failed", "no answer", 9))
     events = read_events(tmp_path / "run.jsonl").events[1:]
-    assert [event.event_type for event in events] == ["sensor_notice"] * 3 + ["sensor_lost", "sensor_failed"]
-    assert [event.data.get("text") for event in events[::2]] == ["87.0", "from 200 to 3", None]
+    assert [event.event_type for event in events] == ["sensor_notice"] * 4 + ["sensor_lost", "sensor_failed"]
+    assert [events[number].data["text"] for number in (0, 2, 3)] == ["87.0", "wrist", "from 200 to 3"]
     text = (tmp_path / "run.jsonl").read_text()
     assert "8C4CAD2D" not in text and "A0:9E:1A" not in text
+
+
+def test_who_ends_a_run_by_hand_is_an_interaction(tmp_path):
+    result = conclude(run_session(Observer()), None, ended_by_hand=True)
+    with EventLog(tmp_path / "run.jsonl") as log:
+        RunLog(RIG, "simulated", log.privacy).ended(result)
+    *_, interaction, ended = read_events(tmp_path / "run.jsonl").events
+    assert (interaction.event_type, interaction.data) == ("user_interaction", {"action": "interrupt"})
+    assert (ended.data["exit_code"], ended.level) == (130, "ERROR")
 
 
 def test_calls_of_the_rigs_api_are_told_when_the_run_is_over(tmp_path):
