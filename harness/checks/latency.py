@@ -131,12 +131,18 @@ def _blame(recording: Recording) -> str:
         return (
             f"most of the time went into waiting for {busy['step']!r} of the windows before: it takes "
             f"{busy['p50_ms']:.0f} ms (median), and a window is due every {recording.rig.window.hop_ms:g} ms"
+            + (_parts(recording) if busy["step"] == "model" else "")
         )
     if len(late) and late.max() > 0 and worst["step"] == "link and wait":
         return (
             f"the samples of {windows.waited_for[int(late.argmax())]} were late for {int(late.max())} windows: "
             "look at its link (USB latency timer, connection interval, a stalled sender)"
         )
-    parts = ", ".join(f"{row['step']} {row['p50_ms']:.1f} ms" for row in remote_steps(recording))
-    inner = f"; of it, by the median, {parts}" if parts and worst["step"] == "model" else ""
+    inner = _parts(recording) if worst["step"] == "model" else ""
     return f"most of the time went into {worst['step']!r} (p99 {worst['p99_ms']:.1f} ms){inner}"
+
+
+def _parts(recording: Recording) -> str:
+    """Of a model behind a URL: what of its time the server's model took, and what the way there and back."""
+    parts = ", ".join(f"{row['step']} {row['p50_ms']:.1f} ms" for row in remote_steps(recording))
+    return f"; of it, by the median, {parts}" if parts else ""
