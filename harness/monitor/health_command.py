@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from rich.table import Table
 from drivers.clock import RealClock, to_ns
 from harness.commands import UsageError
 from harness.monitor.health_source import UnreachableError, from_log, from_run, from_server, is_url
+from harness.report.document import to_json
 
 _ABOUT = """Prints metrics (of their last ten values), and alerts: of a server, of a recorded run, or from a log.
 
@@ -54,7 +54,8 @@ def add(some: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="S",
         help="ask again every so many seconds (2), until Ctrl-C",
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON, - for standard output")
+    parser.add_argument("--quiet", action="store_true", help="no table: only the exit code, and errors")
     parser.set_defaults(call=show_health)
 
 
@@ -80,11 +81,14 @@ def _once(given: argparse.Namespace, limits: Mapping[str, float], err: Console) 
     except UnreachableError as error:
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return 3
-    if given.json:
-        sys.stdout.write(json.dumps(report, indent=1) + "\n")
+    to_stdout = str(given.json) == "-"
+    if to_stdout:
+        sys.stdout.write(to_json(report))
         sys.stdout.flush()
-    else:
-        show(Console(), given.what, report)
+    elif given.json is not None:
+        given.json.write_text(to_json(report), encoding="utf-8")
+    if not given.quiet:
+        show(err if to_stdout else Console(), given.what, report)
     return 1 if report["status"] != "ok" else 0
 
 

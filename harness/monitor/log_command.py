@@ -27,7 +27,7 @@ _ABOUT = """Shows a log that `hil run --log` or `hil serve --log` wrote, or one 
   hil log run.jsonl                                       all of it, for people
   hil log run.jsonl --type sensor_lost,latency_violation  only these events
   hil log run.jsonl --level warning --since 5m            what went wrong in its last five minutes
-  hil log run.jsonl --since 2026-01-01T12:00:00Z --json   from then on, as JSON lines
+  hil log run.jsonl --since 2026-01-01T12:00:00Z --json - from then on, as JSON lines
   hil log run.jsonl --count                               how often each event occurs
   hil log run.jsonl --follow                              and what comes, until Ctrl-C
 
@@ -53,7 +53,7 @@ def add(some: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--since", metavar="T", help="ISO time (UTC), or so long before the last event: 90s, 5m, 2h, 1d"
     )
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="as JSON lines")
+    how.add_argument("--json", type=Path, metavar="FILE", help="write as JSON lines, - for standard output")
     how.add_argument("--count", action="store_true", help="only how often each event type occurs")
     parser.add_argument("--follow", action="store_true", help="go on with what is appended, until Ctrl-C")
     parser.set_defaults(call=show_log)
@@ -86,13 +86,21 @@ def show_log(given: argparse.Namespace, err: Console) -> int:
     events = (event for event in broken.told(items) if chosen.takes(event))
     if given.count:
         show_counts(events, sys.stdout)
+    elif given.json is None:
+        show_lines((readable(event.line()) for event in events), sys.stdout)
+    elif str(given.json) == "-":
+        show_lines((json.dumps(event.line()) for event in events), sys.stdout)
     else:
-        for event in events:
-            line = event.line()
-            sys.stdout.write((json.dumps(line) if given.json else readable(line)) + "\n")
-            if given.follow:
-                sys.stdout.flush()
+        with given.json.open("w", encoding="utf-8") as out:
+            show_lines((json.dumps(event.line()) for event in events), out)
     return 1 if broken.count else 0
+
+
+def show_lines(lines: Iterable[str], out: TextIO) -> None:
+    """Each at once, since more may take its time."""
+    for line in lines:
+        out.write(line + "\n")
+        out.flush()
 
 
 class Broken:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import logging
 import os
 import sys
@@ -81,14 +80,15 @@ class LineFile(RotatingFileHandler):
     def _claim(self) -> FileIO:
         """The file of this name, or the first that no other process has with this one's id in its name."""
         wanted = self.path
-        for number in itertools.count():
+        number = 0
+        while True:
             tail = f".{os.getpid()}" + (f".{number}" if number > 1 else "") if number else ""
             path = wanted.with_name(f"{wanted.stem}{tail}{wanted.suffix}")
             file = _locked(path)
             if file is not None:
                 self.baseFilename = os.path.abspath(path)  # noqa: PTH100  as logging itself does
-                break
-        return file
+                return file
+            number += 1
 
     def _tell(self, error: Exception) -> None:
         if self._told:

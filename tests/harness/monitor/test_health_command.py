@@ -83,7 +83,7 @@ def test_a_report_without_a_status_is_judged_by_its_alerts(capsys):
 def test_the_report_as_json_is_what_the_server_said(capsys):
     report = a_report(100.0)
     with answering(report) as (url, asked):
-        assert main(["health", f"{url}/v2/health?x=1", "--json"]) == 0
+        assert main(["health", f"{url}/v2/health?x=1", "--json", "-"]) == 0
     assert asked == ["/v2/health?x=1"]
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(report))
 
@@ -125,7 +125,7 @@ def test_ours_answers_what_is_asked(capsys):
     served = serve_model(ModelEntry())
     try:
         with in_background(ModelServer(served), port=0) as url:
-            assert main(["health", url, "--json"]) == 0
+            assert main(["health", url, "--json", "-"]) == 0
     finally:
         served.worker.stop()
     report = json.loads(capsys.readouterr().out)

@@ -171,7 +171,7 @@ def test_hil_log_filters(a_log, capsys, options, shown):
         ours(2, "2026-01-01T12:09:30Z", "verdict", "ERROR"),
         ours(3, "2026-01-01T12:10:00Z"),
     )
-    assert main(["log", str(path), "--json", *options]) == 0
+    assert main(["log", str(path), "--json", "-", *options]) == 0
     assert [json.loads(line)["data"]["n"] for line in capsys.readouterr().out.splitlines()] == shown
 
 
@@ -181,7 +181,7 @@ def test_hil_log_counts(a_log, capsys):
 
 
 def test_hil_log_tells_broken_lines_and_fails(a_log, capsys):
-    assert main(["log", str(a_log(ours(), "no line\n")), "--json"]) == 1
+    assert main(["log", str(a_log(ours(), "no line\n")), "--json", "-"]) == 1
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 1
     assert err.startswith("line 2: expected JSON, found something else") and "'no line'" in err
