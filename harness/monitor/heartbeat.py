@@ -21,6 +21,8 @@ class Heartbeat:
     """Not waiting for what arrives."""
     thread: int = 0
     """Identity of the consumer's thread; 0: it does not run."""
+    judged_ns: int = 0
+    """When the last window was over."""
     depth: int = 0
     """Most items that waited since the watcher last set it to 0."""
 

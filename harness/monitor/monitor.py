@@ -80,7 +80,8 @@ class Monitor(Observer):
             self._flight.arrived(role, batch)
 
     def windows(self, stamps_ns: IntArray, late: IntArray) -> None:
-        """For the flight recorder, and for the profiler that it arms."""
+        """For the watcher, for the flight recorder, and for the profiler that it arms."""
+        self.beat.judged_ns = max(self.beat.judged_ns, int(stamps_ns.max()))
         if self._flight is not None:
             self._flight.judged(stamps_ns)
             self._profile.after_window(int(stamps_ns[-1, 0]) + self._hop_ns)

@@ -162,10 +162,10 @@ def _last_stream(recording: Recording, window: int) -> str:
 def told(recording: Recording, begin_ns: int, end_ns: int) -> list[str]:
     """Phrases on what is known of that time beside the stamps; none in virtual time."""
     found = within(recording.happenings, begin_ns, end_ns)
-    said = _ran([one for one in found if one.kind == STACK])
+    said = [one.what for one in found if one.kind not in (STACK, COLLECTION)]
+    said += _ran([one for one in found if one.kind == STACK])
     collected_ns = sum(one.for_ns for one in found if one.kind == COLLECTION)
     said += [f"garbage collection took {collected_ns / 1e6:.0f} ms"] if collected_ns else []
-    said += [one.what for one in found if one.kind not in (STACK, COLLECTION)]
     at_ns = recording.resources.at_ns
     near = (at_ns >= begin_ns - _AROUND_NS) & (at_ns <= end_ns + _AROUND_NS)
     peaks = {name: _peak(recording.resources.column(name)[near]) for name in ("system_percent", "inbox_depth")}
@@ -183,9 +183,12 @@ def _peak(values: FloatArray) -> float:
 
 def _ran(stacks: Sequence[Happening]) -> list[str]:
     """Where the consumer was, if it was looked at: at most the two most frequent places."""
-    shares = ran_shares(stacks)
     total = sum(one.n for one in stacks)
-    return [f"ran {what} in {share:.0%} of {total} samples" for what, share, _ in shares[:2]]
+    said = []
+    for what, _, n in ran_shares(stacks)[:2]:
+        spent_ms = sum(one.for_ns for one in stacks if one.what == what) / 1e6
+        said.append(f"ran {what} for {spent_ms:.0f} ms ({n} of {total} samples)")
+    return said
 
 
 def ran_shares(stacks: Sequence[Happening]) -> list[tuple[str, float, int]]:

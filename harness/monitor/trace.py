@@ -95,8 +95,8 @@ def _window(number: int, at: dict[str, int], budget_ns: int) -> Iterator[dict[st
 
 def _lasting(happenings: Sequence[Happening]) -> Iterator[dict[str, Any]]:
     """One after the other: what was seen last is taken to have lasted until the next look."""
-    ends = [*(after.at_ns for after in happenings[1:]), 2**63]
-    for one, end in zip(happenings, ends, strict=True):
+    ends = (*(after.at_ns for after in happenings[1:]), 2**63)
+    for one, end in zip(happenings, ends, strict=False):
         args = {"samples": one.n, "stack": list(one.stack)} if one.stack else {}
         yield _complete(one.what, one.at_ns, min(one.until_ns, end), _TRACKS[one.kind], args)
 

@@ -73,8 +73,12 @@ class Watcher:
         self._open = Happening(STACK, now_ns, self._every_ns, where, 1, as_text(frames))
 
     def _held(self, now_ns: int, due_ns: int) -> None:
-        """This look comes late, and the consumer has not come round either."""
+        """This look comes late, and so did the consumer: it is overdue still, or its window was over as late.
+
+        Where it has come round first, nothing but this tells that it was kept.
+        """
         late_ns = now_ns - self._asked_ns
         still = due_ns == self._asked_due_ns and now_ns >= due_ns + self._late_ns
-        if late_ns >= HELD_NS and still:
+        came_round = due_ns != self._asked_due_ns and self._beat.judged_ns - self._asked_ns >= HELD_NS
+        if late_ns >= HELD_NS and (still or came_round):
             self._happened(Happening(HELD, self._asked_ns, late_ns, self._waits.why(late_ns)))

@@ -135,7 +135,8 @@ _SPIKES = 5
 
 def _show_spikes(console: Console, report: dict[str, Any]) -> None:
     """The worst windows above the budget, a line each, and what the host used in one line."""
-    spikes, used = report.get("spikes", {}), report.get("host", {}).get("resources")
+    spikes, host = report.get("spikes", {}), report.get("host", {})
+    used, failure = host.get("resources"), host.get("monitor", {}).get("failure")
     if spikes.get("above"):
         times = f"{spikes['incidents']} time{'s' * (spikes['incidents'] > 1)}"
         head = f"above {spikes['budget_ms']:g} ms {times}, {spikes['above']} of {spikes['windows']} windows; the worst:"
@@ -144,7 +145,10 @@ def _show_spikes(console: Console, report: dict[str, Any]) -> None:
             console.print(f"  {spike_line(Incident(**one))}", markup=False, highlight=False, soft_wrap=True)
     if used:
         console.print(f"this machine: {resources_line(used)}", markup=False, highlight=False, soft_wrap=True)
-    if used or spikes.get("above"):
+    if failure:
+        text = f"the monitor failed, so the rest of the run was not watched: {failure.strip().splitlines()[-1]}"
+        console.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if used or failure or spikes.get("above"):
         console.print()
 
 

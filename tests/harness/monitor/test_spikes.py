@@ -145,10 +145,10 @@ def test_what_ran_meanwhile_is_told_and_what_ran_at_other_times_is_not():
     rows = [(begin - S, {"system_percent": 99.0, "inbox_depth": 0.0}), (begin, {"inbox_depth": 17.0})]
     (one,) = spikes_of(a_run(stamps, happenings=happenings, resources=resources_of(rows))).worst
     assert one.meanwhile == (
-        "ran forward (model.py:7) in 75% of 8 samples",
-        "ran helper (model.py:9) in 25% of 8 samples",
-        "garbage collection took 12 ms",
         "the interpreter itself was held for 40 ms",
+        "ran forward (model.py:7) for 60 ms (6 of 8 samples)",
+        "ran helper (model.py:9) for 10 ms (2 of 8 samples)",
+        "garbage collection took 12 ms",
         "all cores of this machine were 99 % busy",
         "up to 17 items waited in the inbox",
     )
