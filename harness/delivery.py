@@ -61,12 +61,7 @@ def delivery_of(recording: Recording, stream: StreamData) -> Delivery:
     times_ns = (stream.time_ns if stream.spec.counted else stream.arrival_ns)[inside]
     gap_ms, gap_at_s = _longest_gap(recording, times_ns, rate)
     if stream.spec.counted:
-        losses = [
-            event.count
-            for role, event in recording.events
-            if isinstance(event, Lost) and role == stream.role and event.stream == stream.spec.name
-            and event.arrival_ns >= recording.start_ns
-        ]  # fmt: skip
+        losses = _losses(recording, stream)
         silent = _missing_in_outages(recording, stream, rate), _missing_ends(recording, times_ns, rate)
         incidents = len(losses) + sum(map(bool, silent))
         return Delivery(received, sum(losses) + sum(silent), True, incidents, gap_ms, gap_at_s)
@@ -75,6 +70,24 @@ def delivery_of(recording: Recording, stream: StreamData) -> Delivery:
     between = _missing_between(stream.arrival_ns[inside], rate)
     missing = _missing_ends(recording, times_ns, rate)
     return Delivery(received, between + missing, False, bool(between) + bool(missing), gap_ms, gap_at_s)
+
+
+def _losses(recording: Recording, stream: StreamData) -> list[int]:
+    """Samples that each gap in the count still lacks at the end; what came late after all (Reordered) is not lost."""
+    lacking: list[int] = []
+    for role, event in recording.events:
+        if role != stream.role or event.arrival_ns < recording.start_ns:
+            continue
+        if isinstance(event, Lost) and event.stream == stream.spec.name:
+            lacking.append(event.count)
+        elif isinstance(event, Reordered) and event.stream == stream.spec.name:
+            late = event.count
+            while late and lacking:  # it fills the newest gap
+                filled = min(late, lacking[-1])
+                lacking[-1], late = lacking[-1] - filled, late - filled
+                if not lacking[-1]:
+                    lacking.pop()
+    return lacking
 
 
 def _missing_between(arrival_ns: IntArray, rate_hz: float) -> int:

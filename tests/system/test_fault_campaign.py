@@ -344,6 +344,8 @@ def test_exactly_what_was_done_to_frames_is_counted(role, fault, kind, tmp_path)
     assert run.truths
     assert verdict.value == len(run.truths)
     assert verdict.reason == f"{len(run.truths)} {kind}"
+    if fault != "counter_reset":  # every frame came
+        assert all(v.value == 0 for v in run.result.verdicts if v.measure == "lost" and names(v, role))
 
 
 @pytest.mark.parametrize(("seconds", "role"), [(0.5, "wrist"), (-2.0, "wrist"), (0.5, "mood"), (-30.0, "mood")])

@@ -52,6 +52,16 @@ def test_losses_while_connecting_are_not_the_runs(a_recording):
     assert verdict.value == 0
 
 
+def test_what_came_late_after_all_is_not_lost(a_recording):
+    """One gap of three is filled, one of two is filled by half, and a third is left as it is."""
+    told = [Lost("ecg", 3, 101 * S), Reordered("ecg", 3, 101 * S + 1), Lost("ecg", 4, 102 * S), Lost("ecg", 2, 103 * S)]
+    told += [Reordered("ecg", 1, 103 * S + 1), Reordered("other", 1, 103 * S + 2)]
+    events = [("chest", event) for event in told]
+    verdict = by_measure(check(a_recording(events=events), LIMITS()))["chest/ecg", "lost"]
+    assert verdict.reason.startswith("5 of ")
+    assert "in 2 incidents" in verdict.reason
+
+
 @pytest.mark.parametrize(("gap_s", "outcome"), [(0.4, Outcome.PASS), (0.6, Outcome.FAIL)])
 def test_the_longest_gap_is_found_with_its_place(a_recording, a_stream, gap_s, outcome):
     stream = a_stream(keep=lambda i: (i < 2500) | (i >= 2500 + gap_s * 250))
