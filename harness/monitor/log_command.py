@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
@@ -20,6 +21,7 @@ from harness.commands import UsageError
 from harness.monitor.log_reader import BrokenLine, LogEvent, follow, iter_log
 from harness.monitor.log_schema import EVENTS
 from harness.monitor.logs import LEVELS, level_number, readable
+from harness.recording_files import RIG
 
 _ABOUT = """Shows a log that `hil run --log` or `hil serve --log` wrote, or one with Python's usual lines of
 `time - name - level - message`.
@@ -46,7 +48,7 @@ def add(some: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     types = "\n".join(f"  {name:<19} {event.help}" for name, event in EVENTS.items())
     parser.description, parser.epilog = _ABOUT, f"events of a run:\n{types}\n\n{_CODES}"
-    parser.add_argument("log", type=Path, metavar="FILE", help="the log")
+    parser.add_argument("log", type=Path, metavar="FILE", help="the log, or the folder of a run that logged into it")
     parser.add_argument("--type", metavar="A,B", help="only these event types")
     parser.add_argument("--level", choices=LEVELS, help="only from this level on")
     parser.add_argument(
@@ -55,6 +57,9 @@ def add(some: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", type=Path, metavar="FILE", help="write as JSON lines, - for standard output")
     how.add_argument("--count", action="store_true", help="only how often each event type occurs")
+    parser.add_argument(
+        "--all", action="store_true", help="begin with the files that were put aside: FILE.2, FILE.1, FILE"
+    )
     parser.add_argument("--follow", action="store_true", help="go on with what is appended, until Ctrl-C")
     parser.set_defaults(call=show_log)
 
@@ -76,12 +81,15 @@ class Filter:
 
 def show_log(given: argparse.Namespace, err: Console) -> int:
     """hil log"""
-    if given.count and given.follow:
-        raise UsageError("--count counts to the end of the log, which --follow never reaches: give one of them")
+    for option in ("count", "all"):
+        if getattr(given, option) and given.follow:
+            raise UsageError(f"--{option} and --follow: give one of them")
+    path = log_in(given.log)
+    paths = [*put_aside(path), path] if given.all else [path]
     types = frozenset(part.strip() for part in (given.type or "").split(",") if part.strip())
     level = level_number(given.level) if given.level else 0
-    chosen = Filter(types, level, since(given.since, given.log) if given.since else None)
-    items = follow(given.log, RealClock(), lambda: True) if given.follow else iter_log(given.log)
+    chosen = Filter(types, level, since(given.since, path) if given.since else None)
+    items = follow(path, RealClock(), lambda: True) if given.follow else chain.from_iterable(map(iter_log, paths))
     broken = Broken(err)
     events = (event for event in broken.told(items) if chosen.takes(event))
     if given.count:
@@ -101,6 +109,27 @@ def show_lines(lines: Iterable[str], out: TextIO) -> None:
     for line in lines:
         out.write(line + "\n")
         out.flush()
+
+
+def log_in(path: Path) -> Path:
+    """The log; of a run's folder the one that its rig names. UsageError."""
+    if not path.is_dir():
+        return path
+    try:
+        name = json.loads((path / RIG).read_text("utf-8"))["log"]["file"]
+    except (OSError, ValueError, KeyError, TypeError):
+        name = None
+    if not name or not (path / name).is_file():
+        raise UsageError(
+            f"{path}: no log in this folder; name the file that --log wrote, or give the rig a `log:` section"
+        )
+    return path / str(name)
+
+
+def put_aside(path: Path) -> list[Path]:
+    """``path.3``, ``path.2``, ``path.1``, as far as they are there: the oldest first."""
+    numbers = [int(found.suffix[1:]) for found in path.parent.glob(f"{path.name}.*") if found.suffix[1:].isdecimal()]
+    return [path.with_name(f"{path.name}.{number}") for number in sorted(numbers, reverse=True)]
 
 
 class Broken:

@@ -176,14 +176,16 @@ class Readable(JsonLines):
 def readable(line: Mapping[str, Any]) -> str:
     """A line of the log for people."""
     data = line.get("data", {})
-    pairs = " ".join(f"{key}={_short(value)}" for key, value in data.items())
+    pairs = " ".join(f"{_short(key)}={_short(value)}" for key, value in data.items())
     clock = str(line.get("timestamp", ""))[11:23]
-    return f"{clock} {line.get('level', ''):<8} {line.get('event_type', '')} {pairs}".rstrip()
+    return f"{_short(clock)} {line.get('level', ''):<8} {_short(line.get('event_type', ''))} {pairs}".rstrip()
 
 
 def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return json.dumps(text) if " " in text and isinstance(value, str) else text
+    """In quotes where it has blanks, or characters that would do something to a terminal."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return value if value.isprintable() and " " not in value else json.dumps(value)
 
 
 class _Console(logging.StreamHandler[TextIO]):

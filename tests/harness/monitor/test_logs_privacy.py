@@ -30,7 +30,7 @@ class Account:
 
 SECRETS = {
     "u-4711": {"user_id": "u-4711"},
-    "4712": {"userId": 4712},
+    "471200471200": {"userId": 471200471200},
     "Annaliese": {"name": "Annaliese Musterfrau"},
     "Musterfrau": {"patientName": "Annaliese Musterfrau"},
     "proband-07": {"subject": "proband-07"},
@@ -44,7 +44,7 @@ SECRETS = {
     "198.51.100.8": {"remote_addr": ["198.51.100.8", 443]},
     "A0:9E:1A:00:00:01": {"mac": "A0:9E:1A:00:00:01"},
     "8C4CAD2D": {"serial_number": "8C4CAD2D"},
-    "50.58": {"latitude": 50.58},
+    "50.5812345678": {"latitude": 50.5812345678},
     "hunter2": {"login": {"password": "hunter2"}},
     "sk-12345": {"headers": {"Authorization": "Bearer sk-12345"}},
     "P-17": {"rows": [{"who": {"x": 1}}, {"patient": "P-17"}]},

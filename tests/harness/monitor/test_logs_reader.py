@@ -180,6 +180,40 @@ def test_hil_log_counts(a_log, capsys):
     assert capsys.readouterr().out.split() == ["2", "INFO", "x", "1", "WARNING", "alert"]
 
 
+def test_hil_log_shows_what_was_put_aside_too(tmp_path, capsys):
+    with EventLog(tmp_path / "run.jsonl", rotate_bytes=500, keep=20) as log:
+        for number in range(30):
+            log.log_event("x", number=number)
+    assert len(list(tmp_path.iterdir())) > 10  # so that .10 comes before .9
+    assert (
+        main(["log", str(tmp_path / "run.jsonl"), "--all", "--type", "x", "--json", str(tmp_path / "all.jsonl")]) == 0
+    )
+    assert [event.data["number"] for event in read_events(tmp_path / "all.jsonl").events] == list(range(30))
+    assert main(["log", str(tmp_path / "run.jsonl"), "--type", "x"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) < 5
+
+
+def test_hil_log_finds_the_log_of_a_run(a_log, tmp_path, capsys):
+    a_log(ours(3))
+    assert main(["log", str(tmp_path)]) == 2
+    assert "no log in this folder" in capsys.readouterr().err
+    (tmp_path / "rig.json").write_text('{"log": {"file": "run.jsonl"}}')
+    assert main(["log", str(tmp_path)]) == 0
+    assert "n=3" in capsys.readouterr().out
+
+
+def test_what_would_do_something_to_a_terminal_is_shown_and_not_done(a_log, capsys):
+    line = {
+        "timestamp": "2026-01-01T12:00:00Z",
+        "event_type": "x\x1b[2J",
+        "data": {"a\rb": "\x1b]0;x\x07", "c": "\x9b2J"},
+    }
+    assert main(["log", str(a_log(json.dumps(line) + "\n"))]) == 0
+    out = capsys.readouterr().out
+    assert out.rstrip("\n").isprintable()
+    assert "x\\u001b[2J" in out
+
+
 def test_hil_log_tells_broken_lines_and_fails(a_log, capsys):
     assert main(["log", str(a_log(ours(), "no line\n")), "--json", "-"]) == 1
     out, err = capsys.readouterr()
@@ -191,7 +225,8 @@ def test_hil_log_tells_broken_lines_and_fails(a_log, capsys):
     ("options", "message"),
     [
         (["--since", "noon"], "--since: expected an ISO time or a span such as 5m, found 'noon'"),
-        (["--count", "--follow"], "--count counts to the end"),
+        (["--count", "--follow"], "--count and --follow: give one of them"),
+        (["--all", "--follow"], "--all and --follow: give one of them"),
     ],
 )
 def test_hil_log_explains_wrong_options(a_log, capsys, options, message):

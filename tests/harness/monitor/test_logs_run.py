@@ -348,7 +348,8 @@ def test_a_rig_may_log_into_the_runs_folder(tmp_path, capsys):
 def test_a_run_that_cannot_begin_says_so_in_its_log(tmp_path, capsys):
     (tmp_path / "one.rig.yaml").write_text(RIG_FILE + "model: {factory: 'absent_module:build'}\n")
     run = ["run", str(tmp_path / "one.rig.yaml"), "--virtual", "--no-recording", "--log", str(tmp_path / "run.jsonl")]
-    assert main(run) == 2
+    assert main([*run, "--log-console"]) == 2
+    assert "ERROR    run_ended exit_code=null" in capsys.readouterr().err
     last = read_events(tmp_path / "run.jsonl").events[-1]
     assert (last.event_type, last.level) == ("run_ended", "ERROR")
     assert "absent_module" in last.data["meaning"]
