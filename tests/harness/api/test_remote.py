@@ -21,8 +21,9 @@ from harness.checks.latency import LIMITS, check
 from harness.latency import remote_steps, step_table
 from harness.model.errors import EngineError, LoadError, ModelFault, Unanswered, WiringError
 from harness.model.inputs import InputSpec
+from harness.recording_files import load_recording
 from harness.report.document import document
-from harness.rig import ModelEntry, rig_from_dict, rig_to_dict
+from harness.rig import ApiEntry, EndpointEntry, ModelEntry, rig_from_dict, rig_to_dict
 from harness.rig_file import RigError, parse_rig, read_rig
 from harness.run import run_rig
 from harness.stage import ModelStage
@@ -349,6 +350,37 @@ def test_a_server_that_goes_away_in_the_run_is_a_failure_of_the_model():
     assert done[:50].all()
     assert not done[-100:].any()
     assert result.recording.interrupted == ""
+
+
+# --- in real time -----------------------------------------------------------------------------
+
+
+def test_in_real_time_model_and_endpoints_are_called_beside_the_streams(tiny, tmp_path):
+    """Everything at work at once: links, windows over HTTP, calls in their thread, files, verdicts."""
+    service = tiny()
+    endpoints = {
+        "/infer": EndpointEntry("/infer", "/infer", live=True, repeat=4),
+        "/model": EndpointEntry("/model", "/model", "get", repeat=2, budget_ms=None),
+        "/gone": EndpointEntry("/gone", "/gone", repeat=1),
+    }
+    rig = replace(
+        CYTON, duration_s=2.5, window=replace(CYTON.window, fill_s=0.5), limits={"api": {}},
+        model=ModelEntry(url=service.url), api=ApiEntry(service.url, endpoints),
+    )  # fmt: skip
+    result = run_rig(rig, Mode.SIMULATED, tmp_path / "run")
+    found = {(v.subject, v.measure): v.outcome for v in result.verdicts if v.check == "api"}
+    assert found["/infer", "PASS"] is found["/model", "PASS"] is Outcome.PASS
+    assert found["/gone", "HTTP_404"] is Outcome.FAIL
+    assert ("/infer", "p90 latency") in found
+    assert ("/model", "p90 latency") not in found, "it has no budget"
+    assert {v.outcome for v in result.verdicts if v.check == "model"} == {Outcome.PASS}
+    again = load_recording(tmp_path / "run")
+    assert [call.endpoint for call in again.calls].count("/infer") == 4
+    assert all(again.start_ns < call.at_ns for call in again.calls)
+    assert again.host["model_http_ms"]["n"] == len(again.windows.stamps_ns)
+    live = [body for body in asked(service) if not isinstance(body["inputs"]["ecg"][0][0], list)]
+    assert len(live) == 4, "windows stand in batches, live payloads alone"
+    assert [row["step"] for row in result.report["latency_steps"]][-2:] == ["model: network", "model: server"]
 
 
 # --- where the time went ----------------------------------------------------------------------
