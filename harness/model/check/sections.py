@@ -18,6 +18,7 @@ SECTIONS: Mapping[str, str] = {
     "activations": "harness.model.check.activations:activations",
     "training": "harness.model.check.training:training",
     "hints": "harness.model.check.hints:hints",
+    "memory": "harness.model.check.memory:memory",
     "speed": "harness.model.check.speed:speed",
 }
 """Name -> where its function is; imported when it runs."""
