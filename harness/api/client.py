@@ -14,7 +14,7 @@ import json as as_json
 import ssl
 import weakref
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, TypeAlias
 
@@ -47,7 +47,8 @@ class ApiResponse:
     content: bytes
     ms: float
     """From sending the first byte of the request to the last byte of the response."""
-    _secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What must not get from the response into any record (harness.api.credentials.masked)."""
 
     def json(self) -> Any:
         """The body as plain values; ApiError if it is no JSON."""
@@ -63,7 +64,7 @@ class ApiResponse:
 
     def excerpt(self) -> str:
         """The beginning of the body as text, with everything secret that was sent masked."""
-        text = masked(self.content[: 4 * _EXCERPT + 4096].decode("utf-8", "replace"), self._secrets)
+        text = masked(self.content.decode("utf-8", "replace"), self.secrets)
         return text if len(text) <= _EXCERPT else text[:_EXCERPT] + "..."
 
     def said(self) -> str:
@@ -73,7 +74,7 @@ class ApiResponse:
         except (ValueError, RecursionError):
             return self.excerpt()
         text = next((found[k] for k in ("error", "detail", "message") if k in found), "") if _is_map(found) else ""
-        short = masked(text if isinstance(text, str) else as_json.dumps(text), self._secrets)[: 2 * _EXCERPT]
+        short = masked(text if isinstance(text, str) else as_json.dumps(text), self.secrets)[: 2 * _EXCERPT]
         return short or self.excerpt()
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus
 
 from drivers.errors import SettingError
 
@@ -61,10 +64,16 @@ def header_value(name: str, value: str, environ: Mapping[str, str] | None = None
 
 
 def secrets_of(headers: Mapping[str, str], environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Texts that must not appear anywhere, the longest first; of headers as the rig has them."""
+    """Texts that must not appear anywhere, the longest first; of headers as the rig has them.
+
+    Each also as JSON and as URLs write it.
+    """
     sent = {name: header_value(name, value, environ) for name, value in headers.items() if _FROM.match(value)}
     words = {word for value in sent.values() for word in value.split() if _tells(word)}
-    return tuple(sorted({*words, *sent.values()}, key=len, reverse=True))
+    plain = {*words, *sent.values()}
+    written = {form for text in plain for form in (json.dumps(text)[1:-1], quote(text, safe=""), quote_plus(text))}
+    slashed = {text.replace("/", "\\/") for text in written}
+    return tuple(sorted(plain | written | slashed, key=lambda text: (len(text), text), reverse=True))
 
 
 def _tells(word: str) -> bool:
@@ -76,3 +85,14 @@ def masked(text: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         text = text.replace(secret, MASK)
     return text
+
+
+def masked_inside(value: Any, secrets: tuple[str, ...]) -> Any:
+    """Plain values with every text in them masked, keys too."""
+    if isinstance(value, str):
+        return masked(value, secrets)
+    if isinstance(value, Mapping):
+        return {masked(str(key), secrets): masked_inside(inner, secrets) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [masked_inside(inner, secrets) for inner in value]
+    return value

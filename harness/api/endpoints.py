@@ -17,6 +17,7 @@ import numpy as np
 
 from drivers.errors import SettingError
 from harness.api.client import ApiClient, ApiError, ApiResponse, encoded
+from harness.api.credentials import masked_inside
 from harness.api.meaning import read_json
 from harness.api.record import INVALID_RESPONSE, PASS, ApiCall
 from harness.api.structure import violations
@@ -83,8 +84,9 @@ def judged(endpoint: EndpointEntry, response: ApiResponse) -> tuple[str, str]:
         data = response.json()
     except ApiError as error:
         return f"ERROR: {error}", str(error)
-    found = violations(data, endpoint.schema) if endpoint.schema is not None else []
-    if found:
+    if endpoint.schema is not None and violations(data, endpoint.schema):
+        # what is told is told of the masked response, or the text that violates the schema might be a secret
+        found = violations(masked_inside(data, response.secrets), endpoint.schema) or ["it repeats a credential"]
         return INVALID_RESPONSE, "; ".join(found) + ": correct the service, or the schema in the rig"
     return PASS, ""
 

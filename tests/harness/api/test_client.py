@@ -1,6 +1,7 @@
 """The client: it never waits for ever, follows nothing, repeats nothing, and keeps secrets to itself."""
 
 import json
+import sys
 
 import pytest
 
@@ -8,6 +9,7 @@ from drivers.errors import SettingError
 from harness.api.address import address_of, check_path, is_loopback
 from harness.api.client import ApiClient, ApiError, ApiTimeoutError
 from harness.api.credentials import MASK, check_header, header_value, masked, secrets_of
+from harness.api.structure import check_schema
 
 
 def hangs(handler, body):
@@ -279,6 +281,22 @@ def test_all_that_was_sent_as_a_secret_is_masked():
     )
 
 
+@pytest.mark.parametrize("secret", ['quo"ted/secret+value', "back\\slash-secret", "per cent%secret"])
+def test_a_secret_is_masked_however_json_and_urls_write_it(secret):
+    from urllib.parse import quote, quote_plus
+
+    secrets = secrets_of({"X-Key": "env:KEY"}, {"KEY": secret})
+    ways = [
+        secret,
+        json.dumps(secret),
+        json.dumps(secret).replace("/", "\\/"),
+        quote(secret, safe=""),
+        quote_plus(secret),
+    ]
+    for way in ways:
+        assert "secret" not in masked(f"it was {way} then", secrets)
+
+
 def test_a_service_that_repeats_a_secret_does_not_get_it_into_an_error(a_service, monkeypatch):
     monkeypatch.setenv("TOKEN", "s3cr3t-value")
 
@@ -295,3 +313,19 @@ def test_a_service_that_repeats_a_secret_does_not_get_it_into_an_error(a_service
         response.json()
     assert "s3cr" not in str(raised.value)
     assert "s3cr" not in repr(response.said())
+
+
+# --- without the extra ------------------------------------------------------------------------
+
+
+def test_without_the_packages_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "httpcore", None)
+    monkeypatch.delitem(sys.modules, "harness.api.deadline", raising=False)
+    with pytest.raises(SettingError, match=r"pip install 'spiral-hil\[api\]'"):
+        ApiClient("http://127.0.0.1:1")
+
+
+def test_without_the_packages_a_schema_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jsonschema", None)
+    with pytest.raises(SettingError, match=r"pip install 'spiral-hil\[api\]'"):
+        check_schema({"type": "object", "title": "one that no other test has asked for"})

@@ -372,6 +372,18 @@ def test_no_payload_and_no_secret_is_recorded_or_reported(a_service, tmp_path, m
     assert b'"inputs"' not in (tmp_path / "run" / CALLS).read_bytes()
 
 
+def test_a_secret_that_violates_a_schema_is_not_told(a_service, ok_json, monkeypatch):
+    monkeypatch.setenv("HIL_TOKEN", "s3cr3t-value")
+    service = a_service({"/x": lambda handler, body: ok_json({"outputs": [handler.headers["X-Key"]] * 3})})
+    call = called(service.url, entry(schema=NUMBERS, headers={"X-Key": "env:HIL_TOKEN"}))
+    assert call.result == "INVALID_RESPONSE"
+    assert '/outputs/0: \'type\' asks for "number", found the text "***"' in call.why
+    picky = {"properties": {"outputs": {"items": {"const": "***"}}}}
+    again = called(service.url, entry(schema=picky, headers={"X-Key": "env:HIL_TOKEN"}))
+    assert again.result == "INVALID_RESPONSE"
+    assert "s3cr3t" not in again.why
+
+
 def test_in_real_time_a_service_that_hangs_delays_no_window(a_service, a_recording):
     """The session only ever hands references over: it returns at once while a call is under way."""
     entered = threading.Event()
