@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -188,16 +190,16 @@ class RunLog(Observer):
         """Tell of the windows that were due in the second that is over."""
         if not self._spent or self._second is None:
             return
-        spent = np.concatenate(self._spent)
-        done = spent[np.isfinite(spent)]
-        misses = int(np.count_nonzero(~(spent <= self._limit_ms)))
+        spent = [one for some in self._spent for one in some.tolist()]
+        done = [one for one in spent if math.isfinite(one)]
+        misses = sum(not one <= self._limit_ms for one in spent)
         self._spent, self._told_violations = [], 0
         self.answered += len(done)
         self.misses += misses
         facts = {
             "n": len(done),
-            "latency_ms": round(float(np.median(done)), 3) if len(done) else None,
-            "max_ms": round(float(done.max()), 3) if len(done) else None,
+            "latency_ms": round(median(done), 3) if done else None,
+            "max_ms": round(max(done), 3) if done else None,
             "misses": misses,
         }
         self._log.put("model_inference", facts, at_ns=self._start_ns + to_ns(self._second + 1))

@@ -267,3 +267,18 @@ def test_wrong_options_are_explained(tmp_path, capsys, options, message):
 def test_a_server_takes_no_threshold_from_here(capsys):
     assert main(["health", "http://127.0.0.1:1", "--above", "latency_ms=3"]) == 2
     assert "hil serve --alert" in capsys.readouterr().err
+
+
+def test_watching_asks_again_until_somebody_ends_it(monkeypatch, capsys):
+    reports = iter([a_report(100.0), a_report(24.0)])
+
+    def ask(what, limits, timeout_s):
+        found = next(reports, None)
+        if found is None:
+            raise KeyboardInterrupt
+        return found
+
+    monkeypatch.setattr("harness.monitor.health_command.health_of", ask)
+    assert main(["health", "http://127.0.0.1:1", "--watch", "0.001"]) == 130
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("http://")]
+    assert said == ["http://127.0.0.1:1: ok", "http://127.0.0.1:1: alert"]
