@@ -80,11 +80,13 @@ def category_of(key: str) -> str:
 
 _SECRETS = re.compile(
     r"(?i)(\b(?:password|passwd|pwd|secret|token|api[_-]?key|access[_-]?key)[\"']?\s*=\s*[\"']?|"
-    r"\b(?:password|passwd|pwd|api[_-]?key)[\"']?\s*:\s*[\"']?|\bBearer\s+|\bBasic\s+(?=[\w+/=]{8})|"
+    r"\b(?:password|passwd|pwd|api[_-]?key)[\"']?\s*:\s*[\"']?|"
+    r"[\"'](?:token|secret|auth|authorization|cookie|\w*_token)[\"']\s*:\s*[\"']?|"
+    r"\bcookie:\s*[^\s=;]+=|\bBearer\s+|\bBasic\s+(?=[\w+/=]{8})|"
     r"(?<=://)[^\s/:@]*:(?=[^\s/@]*@))([^\s\"',;&})@\]]+)"
 )
 _FORMS = (
-    ("contact", re.compile(r"[\w.%+-]+@[\w-]+(?:\.[\w-]+)+")),
+    ("contact", re.compile(r"(?<![\w.%+-])[\w.%+-]+(?:@|%40)[\w-]+(?:\.[\w-]+)+")),
     (
         "device",
         re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{2}(?:([:_-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}(?![0-9A-Fa-f])"),
@@ -109,7 +111,8 @@ _FORMS = (
 _KEYED = (
     ("user", re.compile(
         r"(?i)(\b(?:user|patient|subject|participant|proband|client|operator)[ _-]?(?:id|name|no|number|code)[\"']?"
-        r"\s*[=:]\s*[\"']?|\b(?:user|username|login|patient|subject|participant|proband)[\"']?\s*=\s*[\"']?)"
+        r"\s*[=:]\s*[\"']?|\b(?:patient|participant|proband)[\"']?\s*:\s*[\"']?|"
+        r"\b(?:user|username|login|patient|subject|participant|proband)[\"']?\s*=\s*[\"']?)"
         r"([^\s\"',;&})\]]+)")),
     ("birth", re.compile(r"(?i)(\b(?:dob|birth\w*|date[ _-]of[ _-]birth)[\"']?\s*[=:]\s*[\"']?)([^\s\"',;&})\]]+)")),
     ("contact", re.compile(r"(?i)(\b(?:phone|mobile|telephone)[\"']?\s*[=:]\s*[\"']?)([^\s\"',;&})\]]+)")),
@@ -119,7 +122,7 @@ _KEYED = (
 """What follows a word that says what it is: the word stays."""
 
 
-_SUSPECT = re.compile(r"(?i)[@:=+]|/home/|/users/|\.\d|polar |bearer\s|basic\s|(?:[_-][0-9a-f]{2}){5}")
+_SUSPECT = re.compile(r"(?i)[@:=+]|%40|/home/|/users/|\.\d|polar |bearer\s|basic\s|(?:[_-][0-9a-f]{2}){5}")
 """Whatever the forms above need: text without any of it need not be searched for each."""
 _SEPARATORS = str.maketrans("", "", ":-_ ")
 

@@ -63,6 +63,11 @@ SECRETS = {
     "hunter3": {"url": "http://admin:hunter3@127.0.0.1/infer"},
     "hunter4": {"why": "password=hunter4&x=1"},
     "tok-99": {"why": "Authorization: Bearer tok-99"},
+    "tok-98": {"why": '{"token": "tok-98"}'},
+    "tok-97": {"why": "{'refresh_token': 'tok-97'}"},
+    "sess-96": {"why": "Cookie: session=sess-96; theme=dark"},
+    "heidi%40example.org": {"url": "http://127.0.0.1/?to=heidi%40example.org"},
+    "Proband-19": {"why": "patient: Proband-19 is gone"},
     "carol@example.org": {"counts": {"carol@example.org": 3}},
     "p-18": {"who": Patient("p-18", "Dora", 3)},
     "Dora": {"who": Patient("p-18", "Dora", 3)},
@@ -105,7 +110,7 @@ def test_injected_personal_data_is_nowhere_in_the_file(tmp_path, personal):
 
 def test_the_search_would_have_found_them(tmp_path):
     text = written(tmp_path, "keep").lower()
-    secrets = {"hunter2", "sk-12345", "hunter3", "hunter4", "tok-99"}  # left out always
+    secrets = {"hunter2", "sk-12345", "hunter3", "hunter4", "tok-99", "tok-98", "tok-97", "sess-96"}  # left out always
     objects = {"annaliese"}  # whose repr() is nobody's business
     raw = {"erin@example.org"}  # in hexadecimal
     for secret in {*SECRETS, *MORE} - secrets - objects - raw:
