@@ -15,6 +15,7 @@ from drivers.errors import LinkError, SensorError
 from harness import commands
 from harness.api import client_command as api_client
 from harness.api import command as api_serve
+from harness.diagnostics import command as diagnosis_command
 from harness.doctor import command as doctor_command
 from harness.model.check import command as model_check
 from harness.model.errors import ModelError
@@ -89,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         api_client.add,
         log_command.add,
         health_command.add,
+        diagnosis_command.add,
     )
     for add in every:
         add(some)

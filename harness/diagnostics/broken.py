@@ -1,0 +1,150 @@
+"""Runs that did not come about or ended early, and models that fail: the text of the error says most."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from harness.diagnostics.case import Case, Rule, named, unique
+from harness.diagnostics.diagnosis import Diagnosis
+from harness.diagnostics.texts import diagnose_text
+from harness.recording import STAGES
+from harness.verdict import Verdict
+
+_OWN = "the harness itself failed"
+_BY_HAND = ("interrupted by the user", "ended by SIGTERM")
+
+
+def crashed(case: Case) -> list[Diagnosis]:
+    """The harness raised. Its traceback is of this machine, so that in virtual time only the error counts."""
+    said = case.recording.interrupted
+    if _OWN not in said:
+        return []
+    trace = "" if case.virtual else str(case.recording.host.get("crash", ""))
+    known = diagnose_text(trace or said)
+    evidence = (said, *(known[0].evidence[-1:] if known else _last_frame(trace)))
+    explains = unique(named(verdict) for verdict in case.not_green())
+    if known:
+        one = known[0]
+        return [Diagnosis(one.rule, "the run broke off", one.cause, unique(evidence), one.next_step, 99, explains)]
+    cause = "a defect of the harness or of a sensor's or model's code: all else that is not PASS follows from it"
+    step = "hil run ... --pdb stops where it raised; a traceback is in report.json under host.crash"
+    return [Diagnosis("crash", "the run broke off", cause, unique(evidence), step, 99, explains)]
+
+
+def _last_frame(trace: str) -> tuple[str, ...]:
+    frames = [line.strip() for line in trace.splitlines() if line.lstrip().startswith("File ")]
+    return tuple(frames[-1:])
+
+
+def ended_early(case: Case) -> list[Diagnosis]:
+    """The run was ended before its time by something else than a person."""
+    said = case.recording.interrupted
+    if not said or _OWN in said or said in _BY_HAND:
+        return []
+    known = diagnose_text(said)
+    explains = unique(
+        named(v) for v in case.not_green() if v.check == "run" or v.outcome in ("NOT_RUN", "INCONCLUSIVE")
+    )
+    rule, cause, step = "ended-early", "see what it says", "mend that and run again; what came before is recorded"
+    if known:
+        rule, cause, step = known[0].rule, known[0].cause, known[0].next_step
+    return [Diagnosis(rule, "the run ended early", cause, (said,), step, 97, explains)]
+
+
+def not_connected(case: Case) -> list[Diagnosis]:
+    """A sensor could not be connected, so nothing ran."""
+    errors = case.recording.meta.get("connect_errors", {})
+    explains = unique(named(verdict) for verdict in case.not_green())
+    made = []
+    for role, said in errors.items():
+        sensor = case.recording.rig.sensors[role].sensor
+        known = diagnose_text(str(said))
+        symptom = f"{role} could not be connected"
+        if known:
+            one = known[0]
+            made.append(Diagnosis(one.rule, symptom, one.cause, (str(said),), one.next_step, 98, explains))
+            continue
+        cause = f"{sensor} is not there, off, in use elsewhere, or another device answers at that place"
+        step = f"hil probe {sensor} with its port or address tries it alone; hil doctor looks at this machine"
+        made.append(Diagnosis("not-connected", symptom, cause, (str(said),), step, 96, explains))
+    return _each_own(made)
+
+
+def _each_own(made: list[Diagnosis]) -> list[Diagnosis]:
+    """Several that explain the same must all stay: each keeps its own role's verdict as one that only it explains."""
+    kept = []
+    for number, one in enumerate(made):
+        own = f"connect {one.symptom.split()[0]}"
+        others = {f"connect {other.symptom.split()[0]}" for other in made if other is not one}
+        shared = tuple(name for name in one.explains if name not in others) if number == 0 else (own,)
+        kept.append(
+            Diagnosis(one.rule, one.symptom, one.cause, one.evidence, one.next_step, one.weight - number, shared)
+        )
+    return kept
+
+
+def model_failed(case: Case) -> list[Diagnosis]:
+    """The model raised, or returned what is no number or no answer."""
+    errors = case.recording.windows.errors
+    if not errors:
+        return []
+    explains = case.accounted(("model",)) + tuple(
+        named(v) for v in case.red("latency") + case.red("pacing") if _by_failed_windows(case, v)
+    )
+    known = [(one, text) for text in errors for one in diagnose_text(text)[:1]]
+    more = (f"{len(errors)} kinds of failure",) if len(errors) > 1 else ()
+    if not known:
+        cause = "the model raises or answers with something else than one tensor (B, outputs)"
+        step = "hil model check --rig RIG repeats it without sensors, section by section; hil run --pdb stops there"
+        return [Diagnosis("model-failed", "the model fails", cause, (errors[0], *more), step, 88, explains)]
+    one, text = max(known, key=lambda pair: pair[0].weight)
+    return [Diagnosis(one.rule, "the model fails", one.cause, (text, *more), one.next_step, 95, explains)]
+
+
+def _by_failed_windows(case: Case, verdict: Verdict) -> bool:
+    """Whether windows that never came out make up for that verdict."""
+    stamps = case.recording.windows.stamps_ns
+    return (bool(len(stamps)) and bool((stamps[:, -1] < 0).any())) or "the model failed" in verdict.reason
+
+
+def model_too_slow(case: Case) -> list[Diagnosis]:
+    """One window takes the model longer than the hop, so that those behind it queue; or longer than the budget."""
+    recording = case.recording
+    hop_ms, stamps = recording.rig.window.hop_ms, recording.windows.stamps_ns
+    done = stamps[stamps[:, -1] >= 0] if len(stamps) else stamps
+    spent = (done[:, STAGES.index("inferred")] - done[:, STAGES.index("windowed")]) / 1e6 if len(done) else np.zeros(0)
+    median = float(np.median(spent)) if len(spent) else 0.0
+    budget = case.spikes.budget_ms
+    warm = bool(recording.meta.get("model_too_slow"))
+    if not warm and not (case.spikes.above and median > min(hop_ms, budget)):
+        return []
+    engine = recording.rig.model.engine
+    evidence = [
+        f"the model takes {median:.0f} ms a window (median); one is due every {hop_ms:g} ms, within {budget:g} ms"
+    ]
+    if warm:
+        evidence = f"on this machine the model alone takes longer than {budget:g} ms, by its warm-up"
+    cause = "the model is slower than the windows come" if median > hop_ms else "the model alone takes the whole budget"
+    step = (
+        "hil model check --only speed compares eager, compiled and quantised; then take a faster model.engine (now "
+        f"{engine}), a smaller model, a larger window.hop_ms, or a GPU"
+    )
+    explains = case.accounted(("latency", "pacing", "age"), "rig")
+    return [Diagnosis("model-too-slow", "latency above the budget", cause, (evidence,), step, 92, explains)]
+
+
+def too_short(case: Case) -> list[Diagnosis]:
+    """Nothing failed for it, but the run was too short to tell."""
+    waiting = [v for v in case.not_green() if v.outcome == "INCONCLUSIVE" and "run longer" in v.reason]
+    waiting += [v for v in case.not_green() if v.outcome == "INCONCLUSIVE" and "must last longer" in v.reason]
+    if not waiting or case.recording.interrupted:
+        return []
+    asked = case.recording.rig.duration_s
+    evidence = tuple(f"{named(v)}: {v.reason}" for v in waiting[:2])
+    cause = f"{asked:g} s are too short for {len(waiting)} verdicts to tell PASS from FAIL"
+    step = f"hil run ... --duration {max(30.0, 4 * asked):g}"
+    explains = unique(named(verdict) for verdict in waiting)
+    return [Diagnosis("too-short", "verdicts are INCONCLUSIVE", cause, evidence, step, 15, explains)]
+
+
+BROKEN: tuple[Rule, ...] = (crashed, ended_early, not_connected, model_failed, model_too_slow, too_short)
