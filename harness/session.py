@@ -131,6 +131,7 @@ class Session:
         self._busy_until_ns = 0
         self._asked_ns = self.start_ns
         self._held: list[tuple[IntArray, IntArray, FloatArray]] = []
+        self.beat.waiting = self.inbox.depth
         self.stage.attach(tracks)
 
     # --- the run ------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ The loop only assigns, without a lock and without asking the clock, so it costs 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 NEVER = 2**62
@@ -23,6 +24,8 @@ class Heartbeat:
     """Identity of the consumer's thread; 0: it does not run."""
     judged_ns: int = 0
     """When the last window was over."""
+    waiting: Callable[[], int] = lambda: 0
+    """Items in the inbox, for any thread to ask."""
     depth: int = 0
     """Most items that waited since the watcher last set it to 0."""
 

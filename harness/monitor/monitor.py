@@ -153,7 +153,7 @@ class Monitor(Observer):
             self._profile.happened = None
 
     def _read(self, now_ns: int, use: Use) -> None:
-        depth, self.beat.depth = self.beat.depth, 0
+        depth, self.beat.depth = max(self.beat.depth, self.beat.waiting()), 0
         self._read_ns = now_ns
         gpu = self._gpu.read() if self._gpu is not None else {}
         self.journal.used(now_ns, {**use.read(), "inbox_depth": float(depth), **gpu})

@@ -10,7 +10,7 @@ from scipy import stats
 from drivers.types import FloatArray
 from harness.monitor.resources import Resources
 
-_FEWEST = 8
+_FEWEST = 6
 """Rows below which nothing is said of a trend."""
 _BLOCKS = 200
 """The slope is by all pairs of points: more rows are put together."""
