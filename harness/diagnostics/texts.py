@@ -33,7 +33,7 @@ _EXTRAS = {
     "httpx": "api", "prometheus_client": "api", "jsonschema": "api", "IPython": "shell",
 }  # fmt: skip
 """Packages that come with an extra of this one."""
-_WORD = re.compile(r"[a-z0-9_./-]{4,}")
+_WORD = re.compile(r"[a-z0-9_]{4,}")
 _COMMAND = re.compile(r"`([^`]+)`")
 _REPEATS = 0.4
 """Share of an advice's words that a message may hold without having given it."""
