@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +17,9 @@ from harness.rig import LogEntry, Rig
 from harness.run import Result
 
 
+_LOGGER = logging.getLogger(__name__)
+
+
 @dataclass(frozen=True)
 class Watch:
     """``observer`` for the run; ``log`` and ``path`` where one is written."""
@@ -25,9 +29,12 @@ class Watch:
     path: Path | None = None
 
     def ended(self, result: Result) -> None:
-        """Log how the run was judged."""
-        if self.log is not None:
-            self.log.ended(result)
+        """Log how the run was judged; never raises."""
+        try:
+            if self.log is not None:
+                self.log.ended(result)
+        except Exception:  # the run is over and judged, and that is what counts
+            _LOGGER.exception("the end of the run could not be logged")
 
 
 def add_log_options(run: argparse.ArgumentParser) -> None:
