@@ -16,7 +16,6 @@ from harness.observer import Observer, Observers
 from harness.rig import LogEntry, Rig
 from harness.run import Result
 
-
 _LOGGER = logging.getLogger(__name__)
 
 
