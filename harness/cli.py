@@ -136,6 +136,11 @@ def _add_run(some: _Commands[argparse.ArgumentParser]) -> None:
     where.add_argument("--bench", action="store_true", help="use the real ports even if the rig says simulate")
     run.add_argument("--duration", type=float, metavar="S", help="seconds to run, instead of the rig's duration_s")
     run.add_argument("--seed", type=int, metavar="N", help="seed of the simulation, instead of the rig's")
+    run.add_argument(
+        "--monitor", action=argparse.BooleanOptionalAction,
+        help="in real time: watch resources, what runs while a window is overdue, and keep a flight recorder (default: "
+        "as the rig's `monitor:` says, and all of it if it says nothing); see docs/real-time.md",
+    )  # fmt: skip
     folder = run.add_mutually_exclusive_group()
     folder.add_argument("--out", type=Path, metavar="DIR", help="folder for the recording (default runs/NAME-UTC)")
     folder.add_argument("--no-recording", action="store_true", help="keep everything in memory, write no folder")

@@ -49,6 +49,9 @@ def run(given: argparse.Namespace, err: Console) -> int:
         if given.seed < 0:
             raise UsageError(f"--seed: expected 0 or more, found {given.seed}")
         rig = replace(rig, seed=given.seed)
+    if given.monitor is not None:
+        on = given.monitor
+        rig = replace(rig, monitor=replace(rig.monitor, resources=on, stacks=on, flight_recorder=on))
     mode = choose_mode(rig, given)
     directory = None if given.no_recording else given.out or _fresh_folder(rig)
     made = directory is not None and not directory.exists()
