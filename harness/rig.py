@@ -154,10 +154,6 @@ class Rig:
     sensors: Mapping[str, SensorEntry]
     model: ModelEntry = ModelEntry()
     window: WindowEntry = WindowEntry()
-    monitor: MonitorEntry = MonitorEntry()
-    log: LogEntry = LogEntry()
-    health: HealthEntry = HealthEntry()
-    api: ApiEntry | None = None
     limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Check -> its limits' keys -> values; a check that is not listed is not run."""
     duration_s: float = 30.0
@@ -171,6 +167,10 @@ class Rig:
     path: str = ""
     text: str = ""
     """The file as it stood, for the record."""
+    monitor: MonitorEntry = MonitorEntry()
+    log: LogEntry = LogEntry()
+    health: HealthEntry = HealthEntry()
+    api: ApiEntry | None = None
 
 
 def rig_to_dict(rig: Rig) -> dict[str, Any]:
