@@ -325,7 +325,7 @@ def rows() -> dict[str, list[str]]:
     """Item of the guide -> cells of its row in docs/debugging.md."""
     lines = [line for line in DOCUMENT.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return {row[0].strip("` "): row[1:] for row in cells}
+    return {row[0].split("`")[1]: row[1:] for row in cells}
 
 
 def test_the_document_has_a_row_for_every_item_of_the_guide_and_for_nothing_else(guide: Any) -> None:
@@ -351,7 +351,7 @@ def test_every_row_of_the_document_names_a_test() -> None:
 def test_every_command_that_the_document_names_is_one() -> None:
     from harness.cli import build_parser
 
-    text = build_parser().format_help()
+    known = {line.split()[0] for line in build_parser().format_help().splitlines() if re.match(r" {4}\w", line)}
     named = {match for row in rows().values() for match in re.findall(r"`hil (\w+)", " ".join(row))}
     assert named
-    assert all(re.search(rf"^ +{name}\b", text, re.MULTILINE) for name in named), named
+    assert named <= known
