@@ -34,6 +34,7 @@ from simulators.subject import Subject
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
+_RUNNERS = ("readme", "readme_lasting", "arguments")
 RUN_BY_CI = {"./bootstrap demo", "./bootstrap test"}
 """They make .venv and take minutes: .ci/run starts with them."""
 needs_dbus = pytest.mark.skipif(shutil.which("dbus-daemon") is None, reason="needs dbus-daemon: apt-get install dbus")
@@ -52,9 +53,9 @@ def commands() -> list[str]:
 
 
 def asked_for() -> set[str]:
-    """The commands that the tests of this file run: the first argument of each readme(...)."""
+    """The commands that the tests of this file run: the first argument of each readme(...) and its kin."""
     calls = [node for node in ast.walk(ast.parse(Path(__file__).read_text())) if isinstance(node, ast.Call)]
-    named = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in ("readme", "readme_lasting")]
+    named = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in _RUNNERS]
     return {call.args[0].value for call in named if isinstance(call.args[0], ast.Constant)}
 
 
@@ -170,6 +171,44 @@ def test_the_bench_rig_runs_in_ci_and_leaves_both_reports(clone: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert (clone / "report.xml").read_text().startswith("<?xml")
     assert '"exit_code": 0' in (clone / "report.json").read_text()
+
+
+def test_the_doctor_examines_this_machine(clone: Path) -> None:
+    done = readme("hil doctor", clone, "--quick")
+    assert done.returncode in (0, 1), done.stdout + done.stderr  # this machine may well need attention
+    assert "Python" in done.stdout
+
+
+def test_a_model_is_checked(clone: Path) -> None:
+    done = readme("hil model check", clone, "--only", "shapes,fusion,missing")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "every verdict is PASS" in done.stdout
+
+
+def test_a_model_is_served_until_ctrl_c(clone: Path) -> None:
+    line = [*arguments("hil serve"), "--port", "0"]
+    with subprocess.Popen(line, cwd=clone, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        first = server.stdout.readline()
+        assert re.search(r"on http://127\.0\.0\.1:\d+$", first), first
+        server.send_signal(signal.SIGINT)
+        server.communicate(timeout=20)
+    assert server.returncode == 0
+
+
+def test_a_run_and_an_error_text_are_explained(clone: Path, demo_run: Path) -> None:
+    where = {"runs/NAME-UTC": str(demo_run)}
+    done = readme("hil why runs/NAME-UTC", clone, instead=where)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = readme('hil why --text "Connection refused"', clone)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "service" in done.stdout
+
+
+def test_the_health_of_a_run_is_shown(clone: Path, demo_run: Path) -> None:
+    done = readme("hil health runs/NAME-UTC", clone, instead={"runs/NAME-UTC": str(demo_run)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "latency_ms" in done.stdout
 
 
 def test_a_scorecard_of_one_fault_says_from_which_level_on_it_is_found(clone: Path) -> None:
