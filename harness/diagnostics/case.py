@@ -14,7 +14,9 @@ from harness.monitor.spikes import Spikes, spikes_of
 from harness.recording import Recording
 from harness.verdict import Outcome, Verdict
 
-_ADVICE = re.compile(r"[;:] (?:look at|is the|is it|did the|do samples|does |what keeps|was the|run longer)")
+_ADVICE = re.compile(
+    r"[;:] (?:look at|is the|is it|did the|do samples|does |what keeps|was the|run longer|streams drift apart)"
+)
 _RED = (Outcome.FAIL, Outcome.INVALID)
 
 

@@ -12,10 +12,11 @@ from harness.diagnostics.case import Case, Rule
 from harness.diagnostics.diagnosis import Diagnosis, ranked, unplain
 from harness.diagnostics.links import LINKS
 from harness.diagnostics.signals import SIGNALS
+from harness.diagnostics.times import TIMES
 from harness.recording import Recording
 from harness.verdict import Outcome, Verdict
 
-PRODUCT: tuple[Rule, ...] = (*BROKEN, *LINKS, *SIGNALS)
+PRODUCT: tuple[Rule, ...] = (*BROKEN, *LINKS, *TIMES, *SIGNALS)
 """They see nothing but what follows from rig and seed in virtual time."""
 
 

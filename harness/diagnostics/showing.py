@@ -21,7 +21,6 @@ def show_diagnoses(console: Console, found: Sequence[Diagnosis]) -> None:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(found) > SHOWN:
         console.print(f"  ... and {len(found) - SHOWN} more, in the report", markup=False, highlight=False)
-    console.print()
 
 
 def lines_of(number: int, one: Diagnosis) -> list[str]:

@@ -13,6 +13,8 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.delivery import delivery_of
+from harness.diagnostics.diagnosis import plain
+from harness.diagnostics.runs import diagnose
 from harness.latency import remote_steps, step_table
 from harness.monitor.spikes import spikes_document, spikes_of
 from harness.monitor.summary import host_facts
@@ -23,7 +25,7 @@ SCHEMA = 1
 
 
 def document(recording: Recording, verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    """Verdicts, streams, latency steps, facts of the rig, facts of the host."""
+    """Verdicts, what is likely behind those that are not PASS, streams, latency, facts of the rig, then of the host."""
     code = exit_code(verdicts)
     rig = recording.rig
     return {
@@ -31,6 +33,7 @@ def document(recording: Recording, verdicts: Sequence[Verdict]) -> dict[str, Any
         "rig": {"name": rig.name, "seed": rig.seed, "duration_s": rig.duration_s, "limits": rig.limits},
         "outcome": {"exit_code": code, "meaning": EXIT_MEANING[code]},
         "verdicts": [asdict(verdict) for verdict in verdicts],
+        "diagnosis": plain(diagnose(recording, verdicts)),
         "streams": [_stream(recording, key) for key in recording.streams],
         "latency_steps": [*step_table(recording), *remote_steps(recording)],
         "spikes": spikes_document(spikes_of(recording)),

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Column, Table
 
+from harness.diagnostics.diagnosis import unplain
+from harness.diagnostics.showing import show_diagnoses
 from harness.monitor.spikes import Incident, spike_line
 from harness.monitor.summary import resources_line
 from harness.session import Progress as Step
@@ -41,6 +43,9 @@ def show_report(console: Console, report: dict[str, Any], verdicts: Sequence[Ver
     else:
         console.print(_narrow(verdicts))
         _show_reasons(console, verdicts)
+    if report.get("diagnosis"):
+        console.print()
+        show_diagnoses(console, unplain(report["diagnosis"]))
     _show_steps(console, report)
     _show_spikes(console, report)
     code, meaning = report["outcome"]["exit_code"], report["outcome"]["meaning"]
