@@ -15,6 +15,8 @@ class GpuUse:
 
     def __init__(self, index: int = 0, tool: str = "nvidia-smi") -> None:
         self._index, self._percent = index, float("nan")
+        self.lines = 0
+        """How often the tool has spoken."""
         self._process: subprocess.Popen[str] | None = None
         found = shutil.which(tool)
         if found is not None:
@@ -54,3 +56,4 @@ class GpuUse:
         for line in self._process.stdout:
             with suppress(ValueError):  # "[N/A]" on some devices
                 self._percent = float(line.strip())
+            self.lines += 1

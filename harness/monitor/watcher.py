@@ -21,6 +21,8 @@ from harness.monitor.stacks import as_text, frames_of, place
 HELD_NS = 30_000_000
 """So much later than asked for, a thread was kept from the interpreter or from a core."""
 _IDLE_NS = 1_000_000_000
+_LONGEST_NS = 1_000_000_000
+"""What blocks for longer is told every so often: a run that hangs may be killed."""
 Frames = Callable[[], Mapping[int, FrameType]]
 
 
@@ -66,7 +68,7 @@ class Watcher:
             return
         frames = frames_of(frame)
         where = place(frames)
-        if self._open is not None and self._open.what == where:
+        if self._open is not None and self._open.what == where and now_ns - self._open.at_ns < _LONGEST_NS:
             self._open = replace(self._open, n=self._open.n + 1, for_ns=now_ns - self._open.at_ns + self._every_ns)
             return
         self.flush()

@@ -122,6 +122,15 @@ def test_two_places_are_told_apart_in_their_order(bench):
     assert [(one.what.split(" ")[0], one.n) for one in bench.told] == [("blocking", 3), ("other", 2)]
 
 
+def test_what_blocks_for_good_is_told_once_a_second(bench):
+    """A run that hangs is killed one day; until then what was told is on disk."""
+    bench.frame = blocking()
+    bench.beat.due_ns, bench.beat.busy = 0, True
+    bench.watch(50, 3_545)
+    assert [one.n for one in bench.told] == [100, 100, 100]
+    assert len({one.what for one in bench.told}) == 1
+
+
 def test_how_long_the_window_is_overdue_is_known_while_it_is(bench):
     bench.frame = blocking()
     bench.beat.due_ns, bench.beat.busy = 10 * MS, True
