@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
+from drivers.types import IntArray
 from harness.diagnostics.case import Case, Rule, named, unique
 from harness.diagnostics.diagnosis import Diagnosis
 from harness.diagnostics.texts import diagnose_text
 from harness.recording import STAGES
 from harness.verdict import Verdict
 
+_SHORT = re.compile(r"run longer|must last longer|(?:is|are) needed")
 _OWN = "the harness itself failed"
 _BY_HAND = ("interrupted by the user", "ended by SIGTERM")
 
@@ -58,15 +62,16 @@ def not_connected(case: Case) -> list[Diagnosis]:
     made = []
     for role, said in errors.items():
         sensor = case.recording.rig.sensors[role].sensor
+        text = f"{role}: {said}"
         known = diagnose_text(str(said))
         symptom = f"{role} could not be connected"
         if known:
             one = known[0]
-            made.append(Diagnosis(one.rule, symptom, one.cause, (str(said),), one.next_step, 98, explains))
+            made.append(Diagnosis(one.rule, symptom, one.cause, (text,), one.next_step, 98, explains))
             continue
-        cause = f"{sensor} is not there, off, in use elsewhere, or another device answers at that place"
+        cause = f"{role} ({sensor}) is not there, off, in use elsewhere, or another device answers at that place"
         step = f"hil probe {sensor} with its port or address tries it alone; hil doctor looks at this machine"
-        made.append(Diagnosis("not-connected", symptom, cause, (str(said),), step, 96, explains))
+        made.append(Diagnosis("not-connected", symptom, cause, (text,), step, 96, explains))
     return _each_own(made)
 
 
@@ -112,8 +117,7 @@ def model_too_slow(case: Case) -> list[Diagnosis]:
     recording = case.recording
     hop_ms, stamps = recording.rig.window.hop_ms, recording.windows.stamps_ns
     done = stamps[stamps[:, -1] >= 0] if len(stamps) else stamps
-    spent = (done[:, STAGES.index("inferred")] - done[:, STAGES.index("windowed")]) / 1e6 if len(done) else np.zeros(0)
-    median = float(np.median(spent)) if len(spent) else 0.0
+    median = _model_ms(done)
     budget = case.spikes.budget_ms
     warm = bool(recording.meta.get("model_too_slow"))
     if not warm and not (case.spikes.above and median > min(hop_ms, budget)):
@@ -131,15 +135,22 @@ def model_too_slow(case: Case) -> list[Diagnosis]:
     return [Diagnosis("model-too-slow", "latency above the budget", cause, (evidence,), step, 92, explains)]
 
 
+def _model_ms(done: IntArray) -> float:
+    """Median of what the model took of the windows (n, 6) that were judged, without the wait for those before."""
+    if not len(done):
+        return 0.0
+    began = np.maximum(done[1:, STAGES.index("windowed")], done[:-1, STAGES.index("judged")])
+    return float(np.median(done[1:, STAGES.index("inferred")] - began)) / 1e6 if len(done) > 1 else 0.0
+
+
 def too_short(case: Case) -> list[Diagnosis]:
     """Nothing failed for it, but the run was too short to tell."""
-    waiting = [v for v in case.not_green() if v.outcome == "INCONCLUSIVE" and "run longer" in v.reason]
-    waiting += [v for v in case.not_green() if v.outcome == "INCONCLUSIVE" and "must last longer" in v.reason]
+    waiting = [v for v in case.not_green() if v.outcome == "INCONCLUSIVE" and _SHORT.search(v.reason)]
     if not waiting or case.recording.interrupted:
         return []
     asked = case.recording.rig.duration_s
     evidence = tuple(f"{named(v)}: {v.reason}" for v in waiting[:2])
-    cause = f"{asked:g} s are too short for {len(waiting)} verdicts to tell PASS from FAIL"
+    cause = f"{asked:g} s are too short to tell PASS from FAIL ({len(waiting)} times)"
     step = f"hil run ... --duration {max(30.0, 4 * asked):g}"
     explains = unique(named(verdict) for verdict in waiting)
     return [Diagnosis("too-short", "verdicts are INCONCLUSIVE", cause, evidence, step, 15, explains)]

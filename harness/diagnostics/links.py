@@ -19,7 +19,7 @@ FOLLOWS = (
     "rr_accuracy", "spo2_accuracy", "respiration_accuracy", "latency", "pacing",
 )  # fmt: skip
 """What a missing stretch of a stream can turn from PASS."""
-_TOGETHER_NS = 100_000_000
+_TOGETHER_NS = 50_000_000
 """Losses of two roles within this time count as one moment."""
 _BY_CHANCE = 0.01
 _BATCH_MS = (14.0, 18.0)
@@ -110,23 +110,38 @@ def silent(case: Case) -> list[Diagnosis]:
 
 
 def fell_silent(case: Case) -> list[Diagnosis]:
-    """Missing data in one modality: a stream ends long before the run does while others go on, its link being up."""
-    recording, made = case.recording, []
+    """Missing data in one modality: streams end long before the run does while others go on, their link being up."""
+    ended: dict[str, list[str]] = {}
     for verdict in case.red("delivery", "longest gap"):
-        stream = recording.streams.get(verdict.subject)
-        if stream is None or not len(stream.arrival_ns) or case.events(stream.role, LinkDown):
-            continue
-        last_ns, limit_ms = int(stream.arrival_ns.max()), verdict.limit or 0.0
-        silent_ms = (recording.stop_ns - last_ns) / 1e6
-        others = [s for s in recording.streams.values() if s.role != stream.role and len(s.arrival_ns)]
-        if silent_ms <= limit_ms or not any(int(s.arrival_ns.max()) > last_ns + limit_ms * 1e6 for s in others):
-            continue
-        explains = case.accounted((*FOLLOWS, "sync"), stream.key)
-        evidence = f"{stream.key}: its last sample came at {case.at_s(last_ns):.1f} s; others went on"
-        cause = f"{stream.role} stopped sending: it fell asleep, its battery is empty, or its firmware hangs"
+        stream = case.recording.streams.get(verdict.subject)
+        if stream is not None and _ended(case, stream, (verdict.limit or 0.0) * 1e6):
+            ended.setdefault(stream.role, []).append(stream.key)
+    made = []
+    for role, keys in ended.items():
+        streams = [case.recording.streams[key] for key in keys]
+        evidence = [f"{s.key}: its last sample came at {case.at_s(int(s.arrival_ns.max())):.1f} s" for s in streams]
+        evidence[-1] += "; other sensors went on"
+        whole = len(keys) == sum(bool(len(s.arrival_ns)) for s in case.recording.streams.values() if s.role == role)
+        cause = f"{role} stopped sending: it fell asleep, its battery is empty, or its firmware hangs"
+        if not whole:
+            cause = f"{role} goes on with its other streams: it stopped measuring these, or was told to"
         step = "look at the device (light, battery); does it need a keep-alive, or contact, to go on?"
-        made.append(Diagnosis("fell-silent", f"{stream.key} is missing", cause, (evidence,), step, 84, explains))
+        explains = case.accounted((*FOLLOWS, "sync"), role if whole else keys)
+        symptom = f"{role if whole else ', '.join(keys)} is missing from some time on"
+        made.append(Diagnosis("fell-silent", symptom, cause, tuple(evidence), step, 84, explains))
     return made
+
+
+def _ended(case: Case, stream: StreamData, limit_ns: float) -> bool:
+    """The stream came in the run, then no more, and nothing else of its sensor did either, be it damaged."""
+    recording, n = case.recording, len(stream.arrival_ns)
+    last_ns = int(stream.arrival_ns.max()) if n else -1
+    if last_ns <= recording.start_ns or recording.stop_ns - last_ns <= limit_ns or case.events(stream.role, LinkDown):
+        return False
+    if any(isinstance(e, Malformed) and e.arrival_ns > last_ns for e in case.events(stream.role, Malformed)):
+        return False
+    others = [s for s in recording.streams.values() if s.role != stream.role and len(s.arrival_ns)]
+    return any(int(s.arrival_ns.max()) > last_ns + limit_ns for s in others)
 
 
 def restarted(case: Case) -> list[Diagnosis]:
@@ -210,7 +225,8 @@ def late(case: Case) -> list[Diagnosis]:
             if verdict.measure == measure:
                 by_role.setdefault(roles_of(verdict)[0], []).append(verdict)
         for role, red in by_role.items():
-            follows = ("sync", "content_sync", "latency", "pacing") if rule != "slow-start" else ()
+            follows: tuple[str, ...] = ("sync", "content_sync", "latency", "pacing") if rule != "slow-start" else ()
+            follows += ("rate",) if rule == "old-data-growing" else ()
             explains = unique(named(v) for v in red) + case.accounted(follows, role)
             made.append(Diagnosis(rule, f"samples of {role} {symptom}", cause, _evidence(red), step, weight, explains))
     return made
@@ -266,7 +282,7 @@ def late_stream(case: Case) -> list[Diagnosis]:
 
 
 def _evidence(verdicts: list[Verdict]) -> tuple[str, ...]:
-    return tuple(facts(verdict) for verdict in verdicts[:_SAID])
+    return unique(facts(verdict) for verdict in verdicts)[:_SAID]
 
 
 LINKS: tuple[Rule, ...] = (

@@ -53,6 +53,8 @@ def lead_off(case: Case) -> list[Diagnosis]:
     for role, red in _by_role(case.red("lead_off")).items():
         explains = case.accounted(("lead_off", "saturation", *_FOLLOWS), role)
         cause = f"an electrode or the probe of {role} has come off, dried out, or its cable is broken"
+        if not any("rail" in v.reason or "device" in v.reason for v in red):
+            cause += "; a converter that is stuck looks the same"
         step = "put it back: clean skin, wet electrodes, a snug strap; then measure the cable's continuity"
         made.append(Diagnosis("lead-off", f"{role} has no contact", cause, _evidence(red), step, 91, explains))
     return made
@@ -137,7 +139,7 @@ def _by_role(verdicts: list[Verdict]) -> dict[str, list[Verdict]]:
 
 
 def _evidence(verdicts: list[Verdict]) -> tuple[str, ...]:
-    return tuple(facts(verdict) for verdict in verdicts[:3])
+    return unique(facts(verdict) for verdict in verdicts)[:3]
 
 
 SIGNALS: tuple[Rule, ...] = (lead_off, saturated, hum, flagged, inaccurate)
