@@ -16,6 +16,7 @@ import yaml
 from drivers.clock import RealClock, to_ns
 from harness.bench import Mode
 from harness.monitor.happenings import HELD, STACK
+from harness.monitor.monitor import monitoring
 from harness.monitor.spikes import spikes_of
 from harness.recording_files import load_recording
 from harness.rig import ModelEntry, MonitorEntry, Rig, SensorEntry, WindowEntry
@@ -32,7 +33,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(HERE)
 
 
-def a_run(folder: Path, model: str, budget_ms: float = 200.0, seconds: float = 3.5, **monitor) -> Result:
+def a_run(folder: Path, model: str, budget_ms: float = 200.0, seconds: float = 3.0, **monitor) -> Result:
     rig = Rig(
         "kept", {"chest": SensorEntry("chest", "openbci-cyton", ECG)}, ModelEntry(factory=f"keeping_models:{model}"),
         WindowEntry(hop_ms=80, fill_s=1), {"latency": {"max_ms": budget_ms}}, seconds, seed=5,
@@ -76,13 +77,15 @@ def test_a_prompt_model_leaves_no_flight_and_no_stack(tmp_path):
     assert len(loaded.resources) == len(result.recording.resources)
 
 
-def test_a_run_that_is_not_watched_starts_no_thread_and_leaves_no_file(tmp_path):
-    result = a_run(tmp_path, "Sleeping", resources=False, stacks=False, flight_recorder=False)
-    assert len(result.recording.resources) == 0
-    assert result.recording.happenings == ()
-    assert "resources" not in result.report["host"]
-    names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert not names & {"resources.jsonl", "happenings.jsonl", "flight"}
+def test_a_rig_that_wants_nothing_watched_is_not(tmp_path):
+    off = MonitorEntry(resources=False, stacks=False, flight_recorder=False)
+    rig = Rig("kept", {"chest": SensorEntry("chest", "openbci-cyton", ECG)}, monitor=off)
+    with (
+        monitoring(rig, CLOCK, tmp_path) as nobody,
+        monitoring(replace(rig, monitor=MonitorEntry()), CLOCK, None) as it,
+    ):
+        assert nobody is None
+        assert it is not None
 
 
 def test_a_run_that_hangs_and_is_killed_keeps_what_it_hung_in(tmp_path):

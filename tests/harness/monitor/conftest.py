@@ -12,6 +12,7 @@ from drivers.driver import Driver
 from drivers.links.memory import MemoryLink
 from drivers.registry import load_sensor, make_settings
 from harness.monitor.monitor import Monitor
+from harness.monitor.profile import ModelProfile
 from harness.recorder import Recorder
 from harness.rig import MonitorEntry, Rig, SensorEntry, WindowEntry
 from harness.session import Session
@@ -95,8 +96,9 @@ class Stage:
 
 
 @pytest.fixture
-def watched(tmp_path):
-    """Runs a session that is watched: (recording, monitor, folder)."""
+def watched(tmp_path, monkeypatch):
+    """Runs a session that is watched: (recording, monitor, folder). torch's profiler has tests of its own."""
+    monkeypatch.setattr(ModelProfile, "arm", lambda self: None)
 
     def run(
         each=lambda number, clock: None, on_progress=None, faults=(), rig=RIG, duration_s=6.0, arrival_ms=0.0, **monitor
