@@ -72,7 +72,7 @@ class FlightRecorder:
     # --- the watcher's ------------------------------------------------------------------------
 
     def step(self, now_ns: int, overdue_ns: int) -> bool:
-        """Do a little of what there is to do; True if there is more. ``overdue_ns`` is the watcher's."""
+        """Do a little of what there is to do; True if there is more right now. ``overdue_ns`` is the watcher's."""
         late, self._late = self._late, None
         if self._may_begin(now_ns):
             if overdue_ns > self._budget_ns:
@@ -85,7 +85,7 @@ class FlightRecorder:
             self._pieces, self._cut_ns = self._written(self._flight(now_ns)), None
         if self._pieces is not None and quiet(self._beat, now_ns):
             self._next_piece()
-        return self._pieces is not None or self._cut_ns is not None
+        return self._pieces is not None
 
     def close(self) -> None:
         """After the loop: write what is left."""
