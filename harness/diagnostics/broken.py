@@ -150,7 +150,7 @@ def too_short(case: Case) -> list[Diagnosis]:
         return []
     asked = case.recording.rig.duration_s
     evidence = tuple(f"{named(v)}: {v.reason}" for v in waiting[:2])
-    cause = f"{asked:g} s are too short to tell PASS from FAIL ({len(waiting)} times)"
+    cause = f"{asked:g} s are too short for {len(waiting)} verdict{'s' * (len(waiting) > 1)}"
     step = f"hil run ... --duration {max(30.0, 4 * asked):g}"
     explains = unique(named(verdict) for verdict in waiting)
     return [Diagnosis("too-short", "verdicts are INCONCLUSIVE", cause, evidence, step, 15, explains)]

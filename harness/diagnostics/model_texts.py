@@ -155,6 +155,17 @@ _SHAPES = (
 
 _TORCH = (
     _rule(
+        "wrong-call",
+        "torch",
+        r"(?P<what>[\w.]+)\(\) (?:got an unexpected keyword argument|missing \d+ required positional argument|"
+        r"takes \d+ positional arguments? but|got multiple values)",
+        "a function is called with other arguments than it takes",
+        "{what} has other parameters than its caller believes: a model's forward must take one mapping "
+        "{{modality: tensor}}, or name exactly the modalities that it declares in `inputs`",
+        "give the module an attribute inputs with its modalities, or let forward(self, inputs) take a mapping",
+        88,
+    ),
+    _rule(
         "several-devices",
         "torch",
         r"Expected all tensors to be on the same device",
