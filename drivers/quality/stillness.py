@@ -2,8 +2,11 @@
 
 A live but quiet sensor repeats its value too, for as long as the skin takes to move by a step. Where a smooth curve
 turns, it stays within a step for a time that grows with the step's square root; equal values beyond that are no skin.
-Noise above the step tells sooner: from how often the samples around a run jump to and fro follows how improbable it
-is. In between nothing can be said, and nothing is.
+Noise above the step tells sooner: from how often the samples around the runs jump to and fro follows how improbable
+these are, all together. In between nothing can be said, and nothing is.
+
+What tells no more was tried on wristbands at rest. Two jumps are one event: counted as noise, they make nearly twice
+as many windows of real skin stuck. And a jump beyond a step at the end of a run is nothing: one real rest in seven ends so.
 
 Many sensors measure less often than they send; then a measurement counts once.
 """
@@ -23,13 +26,15 @@ _SHORTEST_S, _PIECE_S = 2.0, 1.0
 """A run that tells, and what the ends of a window may leave of another."""
 _FEWEST = 4
 """Equal measurements."""
-_JUMPS = np.array([0.063, 0.143, 0.228, 0.325, 0.48, 0.561, 0.683])
-"""Share of jumps to and fro in white noise, rounded to a step, of 0.5, 0.65, 0.8, 1, 1.5, 2 and 5 steps rms."""
-_RUNS = np.array([42.2, 27.5, 21.1, 16.8, 12.0, 12.0, 12.0])
+_JUMPS = np.array([0.026, 0.063, 0.143, 0.228, 0.325, 0.48, 0.561, 0.683])
+"""Share of jumps to and fro in white noise, rounded to a step, of 0.4, 0.5, 0.65, 0.8, 1, 1.5, 2 and 5 steps rms."""
+_RUNS = np.array([67.9, 42.2, 27.5, 21.1, 16.8, 12.0, 12.0, 12.0])
 """Equal measurements in a row with odds of 1 to 10 million then, amid a step: ln(1e-7) / ln(erf(0.354 / rms)).
 
 Never less than 12: real noise comes and goes, and a wrist thermometer at rest was seen to send eleven equal ones.
 """
+_PLACE = 12
+"""What a further run of equal measurements costs, for it could lie in a hundred places: ln(100) / -ln(erf(0.707))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,12 @@ def stuck(windows: Windows, channel: FloatArray, rest: Rest, railed: Mask) -> Fl
     there, row = np.unique(runs.row, return_inverse=True)
     outside = count - np.bincount(row, weights=length)
     quiet = _longest_rest(channel[there], lsb, rest) * windows.rate_hz
-    least = np.minimum(quiet, _improbable(channel[there], lsb, outside))
-    told = np.bincount(row, weights=length >= np.maximum(least, _SHORTEST_S * windows.rate_hz)[row]) > 0
+    every = _every(channel[there], lsb)
+    noisy = _improbable(channel[there], lsb, outside, every)
+    told = np.bincount(row, weights=length >= quiet[row]) > 0
+    told |= _together(length, row, _PLACE * every) >= noisy
+    told &= np.bincount(row, weights=length >= _SHORTEST_S * windows.rate_hz) > 0
+    least = np.minimum(quiet, noisy)
     pieces = np.where(length >= least[row] / 3, length, 0)
     share[there] = np.where(told, np.bincount(row, weights=pieces) / count, 0.0)
     return share
@@ -69,10 +78,17 @@ def _longest_rest(channel: FloatArray, lsb: float, rest: Rest) -> FloatArray:
     return np.asarray(rest.seconds * np.sqrt(step / rest.step))
 
 
-def _improbable(channel: FloatArray, lsb: float, outside: FloatArray) -> FloatArray:
-    """Equal samples in a row that each row's own noise, if it is above the step, makes improbable, (w,)."""
+def _together(length: IntArray, row: IntArray, place: IntArray) -> FloatArray:
+    """Equal samples of all runs of each row that are as long as ``place`` (w,), (w,): a second run may lie anywhere."""
+    beyond = length - place[row]
+    counts = beyond >= 0
+    total = np.bincount(row, weights=np.where(counts, beyond, 0))
+    return np.asarray(total + place * (np.bincount(row, weights=counts) > 0))
+
+
+def _improbable(channel: FloatArray, lsb: float, outside: FloatArray, every: IntArray) -> FloatArray:
+    """Equal samples that each row's own noise, if it is above the step, makes improbable, (w,)."""
     need = np.full(len(channel), np.inf)
-    every = _every(channel, lsb)
     for held in np.unique(every).tolist():
         chosen = every == held
         bend = np.diff(channel[chosen][:, ::-held], n=2, axis=1)

@@ -116,6 +116,38 @@ def test_noise_above_the_step_tells_a_stuck_sensor_within_seconds():
     assert score(values, 4.0, spec).flags == {"flat"}
 
 
+@pytest.mark.parametrize("fraction", [0.5, 0.7, 0.8])
+def test_a_sensor_that_is_stuck_most_of_the_time_shows_its_noise_in_the_rest(fraction):
+    spec = dataclasses.replace(SKIN, lsb=0.01)
+    results = [judged_warmth(seed, spec, fault="flatline", fraction=fraction) for seed in range(20)]
+    assert np.mean([result.score[20:] < 0.5 for result in results]) >= 0.95  # windows of the full 30 s
+
+
+def test_rests_that_say_nothing_each_alone_do_together():
+    spec = dataclasses.replace(SKIN, lsb=0.01)
+    noisy, calm = np.array([1, 1, 4, 1, 1, 0, 0, 1]), np.array([1, 2, 1, 1, 2, 1, 2, 1])
+    rest, drift = np.zeros(32), np.arange(32) // 8
+    thrice = np.concatenate([rest, noisy, rest, calm, rest, noisy])
+    once = np.concatenate([drift, noisy, rest, calm, drift, noisy])
+    assert score(33 + 0.01 * thrice[:, None], 4.0, spec).flags == {"flat"}
+    assert score(33 + 0.01 * once[:, None], 4.0, spec).score == 1
+
+
+def test_two_jumps_to_and_fro_are_one_event_and_no_noise():
+    spec = dataclasses.replace(SKIN, lsb=0.01)
+    values = constant(30)
+    values[40:80] += 0.01
+    values[58] += 0.03
+    assert score(values, 4.0, spec).score == 1
+
+
+@pytest.mark.parametrize("noise_c", [0.002, 0.003, 0.004, 0.005, 0.006])
+def test_a_hundredth_of_a_degree_may_rest_again_and_again_on_calm_skin(noise_c):
+    spec = dataclasses.replace(SKIN, lsb=0.01)
+    results = [judged_warmth(seed, spec, {"noise_c": noise_c}) for seed in range(20)]
+    assert min(result.score.min() for result in results) >= 0.5
+
+
 def test_a_sensor_that_measures_once_a_second_and_sends_four_times_is_not_stuck():
     measured = 33 + np.random.default_rng(0).normal(0, 0.03, 30)
     spec = dataclasses.replace(SKIN, lsb=0.01)
