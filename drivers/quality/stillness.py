@@ -5,8 +5,8 @@ turns, it stays within a step for a time that grows with the step's square root;
 Noise above the step tells sooner: from how often the samples around the runs jump to and fro follows how improbable
 these are, all together. In between nothing can be said, and nothing is.
 
-What tells no more was tried on wristbands at rest. Two jumps are one event: counted as noise, they make nearly twice
-as many windows of real skin stuck. And a jump beyond a step at the end of a run is nothing: one real rest in seven ends so.
+What tells no more was tried on wristbands as they are worn. Two jumps are one event: counted as noise, they make nearly
+twice as many real windows stuck. A jump beyond a step at the end of a run means nothing: one real rest of seven has it.
 
 Many sensors measure less often than they send; then a measurement counts once.
 """
