@@ -10,7 +10,7 @@ import pytest
 from harness.monitor.gpu import GpuUse
 from harness.monitor.happenings import PROFILER
 from harness.monitor.process import ThreadWaits, Use
-from harness.monitor.profile import START_NS, STOP_NS, WINDOWS, ModelProfile
+from harness.monitor.profile import START_NS, WINDOWS, ModelProfile
 from harness.monitor.resources import COLUMNS
 
 MS, S = 1_000_000, 1_000_000_000
@@ -112,54 +112,65 @@ def profile():
     pytest.importorskip("torch")
     made = ModelProfile(HandClock())
     yield made
-    made.stop()
+    if made.happened is None:
+        made.stop()
 
 
-def running(profile):
-    return profile._profiler is not None
+def computed(profile, windows):
+    import torch
+
+    for _ in range(windows):
+        torch.sin(torch.ones(3))
+        profile._clock.at_ns += 80 * MS
+        profile.after_window(profile._clock.at_ns + S)
 
 
 def test_nothing_is_profiled_that_was_not_asked_for(profile, tmp_path):
-    for _ in range(30):
-        profile.after_window(S)
+    computed(profile, 5)
     profile.stop()
     assert profile.happened is None
     assert not profile.write(tmp_path / "t.json")
 
 
-def test_windows_after_the_first_that_was_late_are_profiled_and_written(profile, tmp_path):
-    import torch
-
+def test_windows_after_the_first_that_was_late_are_profiled_and_no_others(profile, tmp_path, capfd):
     profile.arm()
     profile.after_window(S)
-    assert running(profile)
-    for _ in range(WINDOWS):
-        torch.sin(torch.ones(3))
-        profile._clock.at_ns += 80 * MS
-        profile.after_window(profile._clock.at_ns + S)
-    assert not running(profile)
-    assert (profile.happened.kind, profile.happened.for_ns) == (PROFILER, 240 * MS)
+    computed(profile, WINDOWS)
+    assert (profile.happened.kind, profile.happened.for_ns) == (PROFILER, WINDOWS * 80 * MS)
+    profile.arm()
+    computed(profile, 7)
+    profile.stop()
     assert profile.write(tmp_path / "t.json")
     assert (tmp_path / "t.json").read_text().count('"aten::sin"') == WINDOWS
-    profile.arm()
-    profile.after_window(S)
-    assert not running(profile), "once in a run"
+    assert capfd.readouterr().err == "", "torch warns of whatever kind of work is left running"
 
 
-def test_it_is_not_started_when_the_next_window_is_near(profile):
+def test_it_is_not_started_when_the_next_window_is_near(profile, tmp_path):
     profile.arm()
     profile.after_window(START_NS)
-    assert not running(profile)
-    profile.after_window(START_NS + 1)
-    assert running(profile)
+    computed(profile, 1)  # from here on there is time
+    computed(profile, 1)
+    profile.stop()
+    assert profile.write(tmp_path / "t.json")
+    assert (tmp_path / "t.json").read_text().count('"aten::sin"') == 1
 
 
-def test_it_is_stopped_when_there_is_time_and_at_last_without(profile):
+def test_a_model_with_a_profiler_of_its_own_keeps_it(profile, tmp_path):
+    from torch.autograd.profiler import profile as own
+
+    with own(use_kineto=True) as theirs:
+        profile.arm()
+        profile.after_window(S)
+        computed(profile, 5)
+    assert [event.name for event in theirs.function_events].count("aten::sin") == 5
+    profile.stop()
+    assert not profile.write(tmp_path / "t.json")
+
+
+def test_what_a_short_run_left_unfinished_is_written_all_the_same(profile, tmp_path):
     profile.arm()
     profile.after_window(S)
-    for _ in range(WINDOWS + 5):
-        profile.after_window(STOP_NS)
-        assert running(profile)
-    for _ in range(20):
-        profile.after_window(STOP_NS)
-    assert not running(profile)
+    computed(profile, WINDOWS - 1)
+    profile.stop()
+    assert profile.happened.what.startswith(f"{WINDOWS - 1} windows ran under torch's profiler")
+    assert profile.write(tmp_path / "t.json")
