@@ -126,7 +126,8 @@ def scores(
     delivered, gap = _delivered(times_ns, begins, ends, spec)
     usable = known & (last - first >= _FEWEST) & (delivered > 0)
     result = _assess(values, times_ns, spec, first, last, usable, length_ns)
-    known &= (spec.rate_hz is not None) | usable  # without a rate, silence is no loss
+    enough = spec.rate_hz is not None and round(spec.rate_hz * length_ns / _SECOND_NS) >= _FEWEST
+    known &= enough | usable  # without a rate, or with so few samples in a window at best, silence is no loss
     result.flags["gap"] = known & gap
     result.flags["unknown"] = ~known
     result.parts["delivery"] = np.where(known, delivered, np.nan)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from drivers.quality import shortest_s
+from drivers.quality import shortest_s, window_s
 from drivers.types import CounterReset, LinkDown, Lost, Malformed, Reordered, Repeated, StreamSpec
 from harness.probing import advice
 from harness.probing.listening import Heard, Listened, rate_of
@@ -24,6 +24,8 @@ MIN_QUALITY = 0.5
 _TELLS_PERCENT = 25.0
 """A rate known to no more than this says nothing."""
 _SHOWN_PARTS = 3
+_FEWEST_PERIODS = 2.0
+"""A window with fewer of a stream's periods never holds the three samples that drivers.quality.stream needs."""
 
 
 def judge(heard: Listened) -> list[Verdict]:
@@ -66,7 +68,7 @@ def _outcome(error: BaseException | None) -> Outcome:
 
 def _told(error: BaseException | None, hint: str) -> str:
     said = "" if error is None else f"{type(error).__name__}: {error}"
-    return "; ".join(part for part in (said, hint) if part)
+    return "; ".join(part for part in (said.rstrip(".") if hint else said, hint) if part)
 
 
 # --- acquire ----------------------------------------------------------------------------------
@@ -225,11 +227,14 @@ def _unknown(heard: Listened, name: str) -> str:
     spec = spec_of(heard, name)
     if spec is None:
         return "the driver gives no number for the quality (NaN): too little may have come to tell"
-    need = shortest_s(spec.kind)
-    return (
-        f"unknown after {heard.elapsed_s:.1f} s: needs {need:g} s of signal from the first sample on; "
-        f"try --seconds {math.ceil(needed_s((spec,)))}"
-    )
+    need, wait = shortest_s(spec.kind), needed_s((spec,))
+    unknown = f"unknown after {heard.elapsed_s:.1f} s: needs {need:g} s of signal from the first sample on"
+    if heard.elapsed_s + 0.5 < wait:
+        return f"{unknown}; try --seconds {math.ceil(wait)}"
+    if spec.rate_hz and spec.rate_hz * window_s(spec.kind) < _FEWEST_PERIODS:
+        return f"unknown: at {spec.rate_hz:g} Hz a window of {window_s(spec.kind):g} s holds too few samples to tell"
+    longer = math.ceil(heard.elapsed_s + need)
+    return f"{unknown}, and {heard.streams[name].count} samples came so late or so rarely; try --seconds {longer}"
 
 
 _LEAST_S = 5.0

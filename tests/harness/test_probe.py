@@ -244,6 +244,18 @@ def test_a_quality_that_takes_longer_is_inconclusive_and_says_how_long_it_takes(
     assert report.exit_code == 0
 
 
+def test_a_quality_that_stays_unknown_for_want_of_samples_is_not_sent_back_to_the_time_it_was_given():
+    def after(seconds, every_s):
+        return probe(simulated("nonin", format="DF13", spot_every_s=every_s), seconds).verdicts[-1]
+
+    rare = after(6.0, 4.0)
+    assert rare.outcome == "INCONCLUSIVE"
+    assert int(re.search(r"try --seconds (\d+)", rare.reason).group(1)) > 6
+    never = after(6.0, 60.0)
+    assert never.outcome == "INCONCLUSIVE"
+    assert "window of 10 s holds too few samples" in never.reason and "--seconds" not in never.reason
+
+
 def test_a_port_that_cannot_be_opened_is_invalid_and_nothing_else_runs():
     sensor = load_sensor("openbci-cyton")
     report = probe(Driver(sensor.host(make_settings(sensor)), Absent(), name="cyton"))

@@ -111,6 +111,14 @@ def test_a_window_without_a_single_sample_after_the_start_scores_zero():
     assert all("gap" in f for f in flags)
 
 
+def test_single_measurements_of_which_a_window_holds_too_few_are_unknown_and_not_bad():
+    spec = StreamSpec("spo2", "spo2", ("spo2",), "%", 0.25)
+    times = (np.arange(15) * 4e9).astype(np.int64)
+    score_of, flags = score_windows(np.full((15, 1), 97.0), times, spec, times + 1_000_000_000)
+    assert not (score_of == 0).any(), "two of two samples that were due are no bad signal"
+    assert np.isnan(score_of[0]) and "unknown" in flags[0]
+
+
 def test_late_frames_that_come_out_of_order_are_put_in_order():
     values = ecg(15)
     times = even(values, 250.0)
