@@ -50,10 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (*_USER, SensorError, ModelError, OSError) as error:
         label = "" if isinstance(error, _USER) else f"{type(error).__name__}: "
         err.print(f"{label}{error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        if not isinstance(error, _USER):
+            _advise(err, error)
         return exit_code_of(error)
-    except Exception:  # noqa: BLE001  Python's own exit status for a defect is 1, which would read as a sensor's failure
+    except Exception as error:  # noqa: BLE001  Python's own exit status for a defect is 1: it reads as a sensor's failure
         err.print_exception()
+        _advise(err, error)
         return 3
+
+
+def _advise(err: Console, error: Exception) -> None:
+    """One line with likely cause and next step, where they are known and the error does not say as much itself."""
+    from harness.diagnostics.texts import hint
+
+    said = hint(f"{type(error).__name__}: {error}")
+    if said:
+        err.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def exit_code_of(error: Exception) -> int:
@@ -144,6 +156,7 @@ def _add_run(some: _Commands[argparse.ArgumentParser]) -> None:
     folder = run.add_mutually_exclusive_group()
     folder.add_argument("--out", type=Path, metavar="DIR", help="folder for the recording (default runs/NAME-UTC)")
     folder.add_argument("--no-recording", action="store_true", help="keep everything in memory, write no folder")
+    run.add_argument("--pdb", action="store_true", help="stop in Python's debugger where a verdict is FAIL or INVALID")
     add_log_options(run)
     _add_outputs(run, "no progress and no table: only the exit code, and errors")
     run.set_defaults(call=commands.run)

@@ -41,6 +41,10 @@ class UsageError(Exception):
 
 def run(given: argparse.Namespace, err: Console) -> int:
     """hil run"""
+    if given.pdb:
+        from harness.diagnostics.debugger import need_terminal
+
+        need_terminal()
     rig = read_rig(given.rig)
     if given.duration is not None:
         _positive("--duration", given.duration)
@@ -65,6 +69,13 @@ def run(given: argparse.Namespace, err: Console) -> int:
         with observing(rig, mode, log, given.log_console, said(given)) as watch:
             result = run_rig(rig, mode, directory, bar, observer=watch.observer)
             watch.ended(result)
+    except Exception as error:
+        if given.pdb:
+            from harness.diagnostics.debugger import post_mortem
+
+            bar.close()
+            post_mortem(error, {"rig": rig})
+        raise
     finally:
         bar.close()
         if directory is not None and made and not any(directory.iterdir()):
@@ -73,7 +84,12 @@ def run(given: argparse.Namespace, err: Console) -> int:
         err.print(f"recorded in {directory}", markup=False, highlight=False)
     if watch.path is not None and not given.quiet:
         err.print(f"logged in {watch.path}", markup=False, highlight=False)
-    return hand_over(result, given, err)
+    code = hand_over(result, given, err)
+    if given.pdb:
+        from harness.diagnostics.debugger import stop_at
+
+        stop_at(result)
+    return code
 
 
 def choose_mode(rig: Rig, given: argparse.Namespace) -> Mode:

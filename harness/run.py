@@ -46,6 +46,8 @@ class Result:
     directory: Path | None
     truths: Sequence[Truth] = ()
     """What was done to simulated sensors."""
+    error: Exception | None = None
+    """What the harness or the model raised first, with its traceback; for a debugger, in no report."""
 
     @property
     def exit_code(self) -> int:
@@ -108,7 +110,8 @@ def run_rig(
     recording = replace(recording, calls=made)
     if monitor is not None:
         recording = replace(recording, resources=monitor.resources, happenings=monitor.happenings)
-    return replace(conclude(recording, directory, ended_by_hand=bool(received)), truths=tuple(bench.truths))
+    result = conclude(recording, directory, ended_by_hand=bool(received))
+    return replace(result, truths=tuple(bench.truths), error=session.error or stage.fault)
 
 
 @contextmanager

@@ -113,6 +113,8 @@ class Session:
     """Why the run ended before its time."""
     crash: str = ""
     """Traceback, if it was the harness that failed."""
+    error: Exception | None = None
+    """And what it raised."""
 
     def __post_init__(self) -> None:
         for role, driver in self.drivers.items():
@@ -146,7 +148,7 @@ class Session:
         except DiskError:
             pass  # the recorder keeps the reason, and goes on in memory
         except Exception as error:  # noqa: BLE001  a fault of the harness must not cost what was received
-            self.crash = traceback.format_exc()
+            self.crash, self.error = traceback.format_exc(), error
             self.stop(f"the harness itself failed: {type(error).__name__}: {error}")
         finally:
             self.beat.due_ns = NEVER

@@ -55,6 +55,8 @@ class ModelStage:
     warm_p50_ms: float = 0.0
     on_windows: Callable[[Windows], None] = lambda windows: None
     """Told of every batch of inputs and their quality as it is gathered; it must return at once."""
+    fault: ModelFault | None = None
+    """What the model did wrong first, with its traceback."""
     _engine: Engine = field(init=False)
     _remote: RemoteEngine | None = None
     _tracks: Mapping[str, Track] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class ModelStage:
             warm = warm_up(self._engine, sample, quality, WARM_UP)
         except ModelFault as fault:
             self._faults[f"in the warm-up, on windows of zeros: {fault}"] = 0
+            self.fault = fault
         else:
             self.outputs = warm.outputs
             self.host = {"model_warm_up": {"n": warm.n, "first_ms": warm.first_ms, "p50_ms": warm.p50_ms}}
@@ -173,6 +176,7 @@ class ModelStage:
         try:
             found = np.asarray(self._engine.infer(windows, scores), dtype=np.float64)
         except ModelFault as fault:
+            self.fault = self.fault or fault
             if count == 1 or isinstance(fault, Unanswered):
                 self._count(str(fault), count)
                 return np.full((count, self.outputs or 1), np.nan)

@@ -24,9 +24,22 @@ _CODES = """exit codes:
   1    nothing is known about what went wrong
   2    usage error, or no such file"""
 
+_SHELL = """Connects a rig's sensors and opens a Python prompt (IPython where it is installed) with these names:
+rig, sensors, clock, recording, judge, score, np. Everything is closed at the end.
+
+  hil shell rigs/demo.rig.yaml --virtual
+  hil shell rigs/bench.rig.yaml --bench
+  hil shell --recording runs/demo-20260101T120000000000Z
+  hil shell rigs/demo.rig.yaml --virtual -c "print(sensors['chest'].read_data().quality_metrics)" """
+_SHELL_CODES = """exit codes:
+  0    the prompt or the code ended
+  1    the code of -c raised, or what it gave to exit()
+  2    usage or rig file error
+  3    a sensor could not be connected"""
+
 
 def add(some: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """``hil why`` with its options."""
+    """``hil why`` and ``hil shell`` with their options."""
     why = some.add_parser("why", help="say what is likely to have gone wrong in a run, a log or an error text")
     why.formatter_class = argparse.RawDescriptionHelpFormatter
     why.description, why.epilog = _WHY, _CODES
@@ -37,6 +50,18 @@ def add(some: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     why.add_argument("--json", type=Path, metavar="FILE", help="write the diagnoses as JSON, - for standard output")
     why.add_argument("--quiet", action="store_true", help="print nothing: only the exit code")
     why.set_defaults(call=why_call)
+    shell = some.add_parser("shell", help="a Python prompt with connected sensors and a recording at hand")
+    shell.formatter_class = argparse.RawDescriptionHelpFormatter
+    shell.description, shell.epilog = _SHELL, _SHELL_CODES
+    shell.add_argument("rig", nargs="?", type=Path, metavar="RIG", help="connect the sensors of this rig")
+    where = shell.add_mutually_exclusive_group()
+    where.add_argument("--virtual", action="store_true", help="simulated, in virtual time: it passes while you read")
+    where.add_argument("--simulate", action="store_true", help="simulated, in real time")
+    where.add_argument("--bench", action="store_true", help="the real ports even if the rig says simulate")
+    shell.add_argument("--recording", type=Path, metavar="RUN", help="load the folder that a run left")
+    shell.add_argument("-c", dest="code", metavar="CODE", help="run this code instead of a prompt, and exit")
+    shell.add_argument("--plain", action="store_true", help="Python's own prompt even where IPython is installed")
+    shell.set_defaults(call=shell_call)
 
 
 def why_call(given: argparse.Namespace, err: Console) -> int:
@@ -96,3 +121,10 @@ def _of_run(path: Path) -> tuple[list[Diagnosis], bool]:
     recording = load_recording(path)
     verdicts = judge(recording)
     return diagnose(recording, verdicts), all(verdict.outcome is Outcome.PASS for verdict in verdicts)
+
+
+def shell_call(given: argparse.Namespace, err: Console) -> int:
+    """hil shell"""
+    from harness.diagnostics.shell import shell
+
+    return shell(given, err)

@@ -10,7 +10,9 @@ from typing import Any
 from harness.diagnostics.broken import BROKEN
 from harness.diagnostics.case import Case, Rule
 from harness.diagnostics.diagnosis import Diagnosis, ranked, unplain
+from harness.diagnostics.host import HOST
 from harness.diagnostics.links import LINKS
+from harness.diagnostics.models import diagnose_model
 from harness.diagnostics.signals import SIGNALS
 from harness.diagnostics.times import TIMES
 from harness.recording import Recording
@@ -26,7 +28,8 @@ def diagnose(recording: Recording, verdicts: Sequence[Verdict]) -> list[Diagnosi
     In virtual time it says nothing that is of this machine or moment. A rule that raises is told of; the others go on.
     """
     case = Case(recording, verdicts)
-    return ranked(one for rule in PRODUCT for one in _asked(rule, case))
+    rules = PRODUCT if case.virtual else (*PRODUCT, *HOST)
+    return ranked(one for rule in rules for one in _asked(rule, case))
 
 
 def _asked(rule: Rule, case: Case) -> list[Diagnosis]:
@@ -43,10 +46,10 @@ def diagnose_report(path: Path) -> tuple[list[Diagnosis], bool]:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         verdicts = [verdict_of(row) for row in report["verdicts"]]
-        found = unplain(report.get("diagnosis", ()))
+        found = unplain(report.get("diagnosis", ()))  # a report of `hil model check` has none
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: expected a report of hil, found {type(error).__name__}: {error}") from error
-    return found, all(verdict.outcome is Outcome.PASS for verdict in verdicts)
+    return found or diagnose_model(verdicts), all(verdict.outcome is Outcome.PASS for verdict in verdicts)
 
 
 def verdict_of(row: Mapping[str, Any]) -> Verdict:

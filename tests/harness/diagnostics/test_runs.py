@@ -57,10 +57,6 @@ BROKEN = [
     ({"chest": UNPLUG, "strap": UNPLUG}, "shared-hub", "chest, strap share: a USB hub"),
     ({"chest": [{"fault": "dropout", "mean_lost_percent": 8}]}, "lost-samples", "the line"),
     ({"wrist": [{"fault": "garbage"}]}, "damaged-bytes", "noise on the cable"),
-    (
-        {"wrist": [{"fault": "dropout", "mean_lost_percent": 99, "mean_burst_frames": 100000, "start_s": 8}]},
-        "fell-silent", "wrist stopped sending",
-    ),
     ({"mood": [{"fault": "counter_reset", "at_s": [10]}]}, "restart", "mood restarted"),
     ({"wrist": [{"fault": "clock_drift", "ppm": 1000}]}, "clock-drift", "crystal of wrist"),
     ({"wrist": [{"fault": "clock_wander", "ppm_per_min": 3000}]}, "clock-wander", "wrist warms up"),
@@ -90,6 +86,14 @@ def test_what_was_broken_is_the_first_diagnosis_for_its_reason(demo, stage, faul
     assert found[0].evidence
     assert found[0].next_step
     assert any(role in found[0].symptom + found[0].evidence[0] for role in faults)
+
+
+def test_a_sensor_that_stops_while_its_link_is_up_is_missing_data_in_its_modalities(demo, stage):
+    gone = {"fault": "dropout", "mean_lost_percent": 99, "mean_burst_frames": 100_000, "start_s": 8}
+    found = found_in(replace(with_faults(demo, {"wrist": [gone]}), duration_s=20.0), stage)[0]
+    assert found.rule == "fell-silent"
+    assert found.symptom == "wrist is missing from some time on"
+    assert [line.split(":")[0] for line in found.evidence] == ["wrist/ppg", "wrist/eda", "wrist/temperature"]
 
 
 def test_a_stream_at_another_rate_than_declared_is_told_with_the_ratio(demo, stage):
