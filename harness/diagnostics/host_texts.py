@@ -66,7 +66,7 @@ _IMPORTS = (
     _rule(
         "import-error",
         "import",
-        r"No module named '?(?P<module>[\w.]+)'?",
+        r"(?:No module named|\bneeds) '(?P<module>[\w.]+)'",
         "a module is missing",
         "{module} is not installed in the environment that runs this, or another environment is active",
         "python -m pip install {package}; `python -m pip --version` says which environment that is",
