@@ -44,6 +44,13 @@ class Claim:
     """Lower bound of the power."""
     delays_s: tuple[float, ...] = ()
     """Ascending, of the runs for which it was asked."""
+    undecided: int = 0
+    """Of ``n``: the check said that it could not tell."""
+
+    @property
+    def too_short(self) -> bool:
+        """No run was passed and most were found out, but not all: the check asks for longer runs and misses nothing."""
+        return self.level is None and self.undecided == self.n - self.detected and 2 * self.detected > self.n
 
     @property
     def delay_s(self) -> float | None:
@@ -102,7 +109,8 @@ def claim(score: Score, target: int, check: str, seeds: Seeds) -> Claim:
     proof = [cell[seed] for seed in seeds.proof() if seed in cell] if level is not None else list(cell.values())
     detected = sum(check in run.checks for run in proof)
     delays = sorted(delay for run in cell.values() for name, delay in run.delays_s if name == check)
-    return Claim(target, check, level, detected, len(proof), power_low(detected, len(proof)), tuple(delays))
+    undecided = sum(check in run.undecided for run in proof)
+    return Claim(target, check, level, detected, len(proof), power_low(detected, len(proof)), tuple(delays), undecided)
 
 
 def _boldest(score: Score, target: int) -> int:

@@ -35,6 +35,7 @@ def document(campaign: Campaign) -> dict[str, Any]:
         "silent": _silent(campaign),
         "claims": [_claim(campaign, made) for made in campaign.claims],
         "unseen": _unseen(campaign),
+        "too_short": _too_short(campaign),
         "targets": [_target(campaign, number) for number in range(len(campaign.targets))],
         "clean": _clean(campaign),
     }  # fmt: skip
@@ -48,7 +49,8 @@ def _claim(campaign: Campaign, made: Claim) -> dict[str, Any]:
         "level_text": None if made.level is None else level_text(target, made.level),
         "detected": made.detected, "n": made.n, "power_low": made.proven,
         "proven": is_proven(made, campaign.plan.power), "delay_s": made.delay_s,
-        "delay_max_s": max(made.delays_s, default=None), "delays": len(made.delays_s),
+        "delay_max_s": max(made.delays_s, default=None), "delays": len(made.delays_s), "undecided": made.undecided,
+        "too_short": _is_too_short(campaign, made),
     }  # fmt: skip
 
 
@@ -60,6 +62,23 @@ def _unseen(campaign: Campaign) -> list[dict[str, str]]:
         for number, target in enumerate(campaign.targets)
         if number not in claimed
     ]
+
+
+def _is_too_short(campaign: Campaign, made: Claim) -> bool:
+    return campaign.complete and made.too_short and made.check in campaign.targets[made.target].touches
+
+
+def _too_short(campaign: Campaign) -> list[str]:
+    """What cannot be judged in runs of this length, and at the boldest level how often it was."""
+    told = []
+    for made in campaign.claims:
+        if _is_too_short(campaign, made):
+            target = campaign.targets[made.target]
+            told.append(
+                f"{target.fault} on {target.place} ({level_text(target, len(target.levels) - 1)}): {made.check} finds "
+                f"{made.detected} of {made.n} and says of the others that {campaign.rig.duration_s:g} s cannot tell"
+            )
+    return told
 
 
 def _silent(campaign: Campaign) -> list[str]:

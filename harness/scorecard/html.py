@@ -35,6 +35,7 @@ def to_html(report: Mapping[str, Any]) -> str:
 
 def _reasons(report: Mapping[str, Any]) -> str:
     items = "".join(f"<li><b>{escape(r['kind'])}</b>: {escape(r['text'])}</li>\n" for r in report["reasons"])
+    items += "".join(f"<li>needs longer runs: {escape(told)}</li>\n" for told in report["too_short"])
     return f"<ul>\n{items}</ul>\n" if items else ""
 
 
@@ -73,11 +74,8 @@ def _claims(report: Mapping[str, Any]) -> str:
         delay = "" if made["delay_s"] is None else f"{made['delay_s']:.2f} s"
         proven = f"{100 * made['power_low']:.1f} %" if made["level_text"] else ""
         detected = f"{made['detected']} of {made['n']}"
-        rows.append(
-            _row(
-                [made["check"], made["fault"], made["place"], made["level_text"] or "no level", detected, proven, delay]
-            )
-        )
+        level = made["level_text"] or ("longer runs" if made["too_short"] else "no level")
+        rows.append(_row([made["check"], made["fault"], made["place"], level, detected, proven, delay]))
     headings = ["check", "fault", "on", "found from", "detected", "power at least", "after (median)"]
     return "<h2>What is claimed</h2>\n" + _table(headings, rows)
 

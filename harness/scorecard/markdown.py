@@ -32,6 +32,7 @@ def _summary(report: Mapping[str, Any]) -> str:
         f"Outcome: exit {report['outcome']['exit_code']}, {report['outcome']['meaning']}."
     ]
     lines += [f"* {reason['kind']}: {_cell(reason['text'])}" for reason in report["reasons"]]
+    lines += [f"* needs longer runs: {_cell(told)}" for told in report["too_short"]]
     return "\n".join(lines)
 
 
@@ -41,10 +42,11 @@ def _claims(report: Mapping[str, Any]) -> str:
     rows = []
     for made in sorted(report["claims"], key=lambda made: made["check"]):
         found = made["level_text"] is not None
+        level = made["level_text"] or ("longer runs" if made["too_short"] else "no level")
         delay = "" if made["delay_s"] is None else f"{made['delay_s']:.2f} s (most {made['delay_max_s']:.2f} s)"
         rows.append([
-            made["check"], f"`{made['fault']}`", made["place"], made["level_text"] or "no level",
-            f"{made['detected']} of {made['n']}", f"{100 * made['power_low']:.1f} %" if found else "", delay,
+            made["check"], f"`{made['fault']}`", made["place"], level, f"{made['detected']} of {made['n']}",
+            f"{100 * made['power_low']:.1f} %" if found else "", delay,
         ])  # fmt: skip
     return _table(["check", "fault", "on", "found from", "detected", "power at least", "detected after"], rows)
 

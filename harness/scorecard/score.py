@@ -34,6 +34,8 @@ class Run:
     """Failures that it does not."""
     unsure: frozenset[Measured] = frozenset()
     """INCONCLUSIVE: neither an alarm nor a pass."""
+    undecided: frozenset[str] = frozenset()
+    """Checks that are INCONCLUSIVE about what was damaged, and did not fail."""
     broken: tuple[Finding, ...] = ()
     """INVALID: the check or the harness itself failed."""
     delays_s: tuple[tuple[str, float], ...] = ()
@@ -113,6 +115,7 @@ class Score:
 
 def _run(trace: Trace, target: Target | None) -> Run:
     failed = [f for f in trace.findings if f.outcome is Outcome.FAIL]
+    unsure = [f for f in trace.findings if f.outcome is Outcome.INCONCLUSIVE]
     right = [f for f in failed if target is not None and is_right(f, target)]
     fired = _measured(right)
     if target is not None and any(f.check == CONNECT for f in right):  # then no other check is run: it speaks for all
@@ -120,7 +123,9 @@ def _run(trace: Trace, target: Target | None) -> Run:
     return Run(
         right=fired,
         wrong=tuple(f for f in failed if f not in right),
-        unsure=_measured(f for f in trace.findings if f.outcome is Outcome.INCONCLUSIVE),
+        unsure=_measured(unsure),
+        undecided=frozenset(f.check for f in unsure if target is not None and is_right(f, target))
+        - {each.check for each in fired},
         broken=tuple(f for f in trace.findings if f.outcome is Outcome.INVALID),
         delays_s=tuple(sorted((trace.delays_s or {}).items())),
     )

@@ -33,6 +33,8 @@ def show(console: Console, report: Mapping[str, Any]) -> None:
     if report["unseen"]:
         told = ", ".join(f"{each['fault']} on {each['place']} ({each['checks']})" for each in report["unseen"])
         _line(console, f"nothing judges, so nothing is promised: {told}")
+    for told in report["too_short"]:
+        _line(console, f"needs longer runs (--duration): {told}")
     if report["silent"]:
         _line(console, f"never failed for a right reason here: {', '.join(report['silent'])}")
     _reasons(console, report)
@@ -78,7 +80,7 @@ def _heat(rows: list[Row]) -> Table:
 def _claims(report: Mapping[str, Any]) -> Table:
     table = _table("check", "fault", "place", "found from", "runs", "power at least", "after (median, most)")
     for made in sorted(report["claims"], key=lambda made: made["check"]):
-        level = made["level_text"] or ("[bold red]no level[/]" if made["must"] else "no level")
+        level = made["level_text"] or _no_level(made)
         proven = f"{100 * made['power_low']:.1f} %" if made["level_text"] else ""
         proven = proven if made["proven"] or not proven else f"[yellow]{proven}[/]"
         delay = "" if made["delay_s"] is None else f"{made['delay_s']:.2f} s, {made['delay_max_s']:.2f} s"
@@ -87,6 +89,12 @@ def _claims(report: Mapping[str, Any]) -> Table:
             made["check"], made["fault"], escape(made["place"]), text, f"{made['detected']}/{made['n']}", proven, delay
         )
     return table
+
+
+def _no_level(made: Mapping[str, Any]) -> str:
+    if made["too_short"]:
+        return "[yellow]longer runs[/]"
+    return "[bold red]no level[/]" if made["must"] else "no level"
 
 
 def _clean_line(report: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ class Reason:
 
 
 MEANING = {
-    0: "every check finds every fault that it must and says nothing else",
+    0: "every check finds every fault that it must, where the run is long enough to tell, and says nothing else",
     1: "a check never fires, misses a fault, fires on clean data or for a wrong reason",
     2: "usage or rig file error",
     3: "INVALID: a check or the harness itself failed",
@@ -157,7 +157,7 @@ def _missed(campaign: Campaign) -> Iterator[Reason]:
     power = campaign.plan.power
     for made in campaign.claims:
         target = campaign.targets[made.target]
-        if made.level is None and made.check not in target.touches:
+        if made.level is None and (made.check not in target.touches or made.too_short):
             continue
         if made.level is None:
             boldest = len(target.levels) - 1

@@ -104,6 +104,15 @@ def deaf_when_bold(recording, limits):
     return verdicts_of(recording, lambda role: 0 < losses_of(recording, role) < 100)
 
 
+def undecided(recording, limits):
+    made = sane(recording, limits)
+    return [replace(v, outcome=Outcome.INCONCLUSIVE) if v.outcome is Outcome.FAIL else v for v in made]
+
+
+def hesitant(recording, limits):
+    return (undecided if recording.rig.seed % 4 == 2 else sane)(recording, limits)
+
+
 @pytest.fixture
 def scored(monkeypatch):
     """(exit code, kinds of reason, texts) of a campaign with this function as the check ``loss``."""
@@ -148,6 +157,20 @@ def test_a_check_that_is_broken_on_purpose_fails_the_run_for_that_reason(scored,
 def test_a_check_that_goes_deaf_when_it_gets_bad_does_not_pass(scored):
     code, kinds, _ = scored(deaf_when_bold, replace(PLAN, pilots=8, roles=("chest",)))
     assert (code, kinds) == (1, {"missed"})
+
+
+def test_a_check_that_asks_for_longer_runs_misses_nothing_and_one_that_only_hesitates_does(scored):
+    plan = replace(PLAN, roles=("chest",), pilots=4)
+    code, kinds, report = scored(hesitant, plan)
+    assert (code, kinds) == (0, set())
+    assert report["too_short"] == [
+        "losses on chest (mean_lost_percent = 30): loss finds 3 of 4 and says of the others that 3 s cannot tell"
+    ]
+    for text in (to_html(report), to_markdown(report)):
+        assert f"needs longer runs: {report['too_short'][0]}" in text
+        assert "no level" not in text
+    code, kinds, report = scored(undecided, plan)
+    assert (code, kinds, report["too_short"]) == (1, {"never fires", "missed"}, [])
 
 
 def test_a_check_that_breaks_makes_the_run_invalid(scored):

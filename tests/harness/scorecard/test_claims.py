@@ -7,6 +7,8 @@ import pytest
 from harness.scorecard.claims import Seeds, candidate, claim, falls_again, power_high, power_low, promised, seeds_needed
 from harness.scorecard.score import Measured, Run, Score
 from harness.scorecard.targets import Target
+from harness.scorecard.trial import Finding, Trace, Trial
+from harness.verdict import Outcome
 
 SEEDS = Seeds(pilots=2, proofs=3)
 LOST = Measured("delivery", "lost")
@@ -45,11 +47,11 @@ def test_pilots_and_proofs_share_no_seed():
 
 
 def scored(*levels, fault="dropout", role="chest", checks=("delivery",)):
-    """A score of one target; each level is a text of one letter per seed from 1 on: f found, . missed."""
+    """A score of one target; each level is a text of one letter per seed from 1 on: f found, ? undecided, . missed."""
     made = Score([Target(fault, role, key="mean_lost_percent", levels=tuple(map(float, range(1, len(levels) + 1))))])
     made.judged = {(check, "lost", f"{role}/ecg") for check in checks}
     for level, seen in enumerate(levels):
-        found = {"f": Run(right=frozenset({LOST})), ".": Run()}
+        found = {"f": Run(right=frozenset({LOST})), "?": Run(undecided=frozenset({"delivery"})), ".": Run()}
         made.cells[0, level] = {seed: found[letter] for seed, letter in enumerate(seen, 1)}
     return made
 
@@ -72,6 +74,37 @@ def test_a_claim_counts_only_the_runs_that_did_not_choose_its_level():
 def test_without_a_level_the_boldest_one_says_how_near_it_came():
     made = claim(scored("..", "f."), 0, "delivery", SEEDS)
     assert (made.level, made.detected, made.n) == (None, 1, 2)
+
+
+@pytest.mark.parametrize(("runs", "too_short"), [
+    ("fff?", True), ("fff.", False), ("ff?.", False), ("ff??", False), ("????", False), ("....", False),
+])  # fmt: skip
+def test_runs_are_too_short_where_none_was_passed_and_most_were_found_out(runs, too_short):
+    made = claim(scored("....", runs), 0, "delivery", SEEDS)
+    assert (made.level, made.detected, made.undecided, made.n) == (None, runs.count("f"), runs.count("?"), 4)
+    assert made.too_short == too_short
+
+
+def test_runs_that_find_it_always_at_some_level_are_long_enough():
+    assert not claim(scored("fff?", "ffff"), 0, "delivery", SEEDS).too_short
+
+
+def test_a_verdict_that_cannot_tell_counts_only_where_the_damage_is_and_the_check_did_not_fail():
+    def told(subject, outcome, check="quality"):
+        role = subject.split("/")[0]
+        return Finding(check, "good windows", subject, outcome, frozenset({role}), "")
+
+    target = Target("flatline", "wrist", "skin", key="fraction", levels=(0.5,))
+    cases = {
+        (told("wrist/skin", Outcome.INCONCLUSIVE),): {"quality"},
+        (told("wrist/ppg", Outcome.INCONCLUSIVE),): set(),
+        (told("wrist/skin", Outcome.INCONCLUSIVE, "sync"),): set(),
+        (told("wrist/skin", Outcome.INCONCLUSIVE), told("wrist/skin", Outcome.FAIL)): set(),
+    }
+    for findings, undecided in cases.items():
+        score = Score([target])
+        score.add(Trace(Trial(0, 0, 1), findings))
+        assert score.cells[0, 0][1].undecided == undecided
 
 
 def test_a_bolder_level_that_is_found_less_is_told_and_one_unlucky_run_is_not():
