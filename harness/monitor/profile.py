@@ -36,8 +36,8 @@ class ModelProfile:
 
     def arm(self) -> None:
         """Profile the next windows. Only once in a run, and not where no torch is at work."""
-        self._armed = not self._asked and "torch" in sys.modules
-        self._asked = True
+        if not self._asked and "torch" in sys.modules:
+            self._armed = self._asked = True
 
     def after_window(self, next_due_ns: int) -> None:
         """A window was judged."""

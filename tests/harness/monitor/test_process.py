@@ -146,8 +146,9 @@ def test_windows_after_the_first_that_was_late_are_profiled_and_no_others(profil
 
 
 def test_it_is_not_started_when_the_next_window_is_near(profile, tmp_path):
-    profile.arm()
-    profile.after_window(START_NS)
+    for _ in range(3):  # windows behind the late one are late too
+        profile.arm()
+        profile.after_window(START_NS)
     computed(profile, 1)  # from here on there is time
     computed(profile, 1)
     profile.stop()
