@@ -135,11 +135,11 @@ def test_low_quality_is_seen_as_soon_as_it_can_be_known() -> None:
 # --- the sync check -----------------------------------------------------------------------------
 
 
-def two_modalities(seconds: float, **affect: Any) -> tuple[Reading, Reading]:
+def two_modalities(seconds: float, columns: Any = AFFECT, **affect: Any) -> tuple[Reading, Reading]:
     """ECG and affect of two sensors on one clock, both read at second ``seconds``."""
     clock = VirtualClock()
     chest = simulated("openbci-cyton", seed=7, clock=clock, streams={"ecg": [1]})
-    mood = simulated("text-lines", seed=7, clock=clock, format="label", columns=AFFECT, **affect)
+    mood = simulated("text-lines", seed=7, clock=clock, format="label", columns=columns, **affect)
     with chest as a, mood as b:
         clock.sleep_until(to_ns(1.06))
         a.read_data(), b.read_data()
@@ -215,6 +215,14 @@ def test_the_guides_sync_check_tells_sensors_in_step_from_one_that_was_away(
     a, b = two_modalities(8.05, faults=[{"fault": "unplug", "at_s": 4.05, "for_s": 2.0}])
     assert check(a.select("ecg"), b.select("affect")) is False
     assert "Max time difference: 1.0" in capsys.readouterr().out
+
+
+def test_the_guides_sync_check_takes_an_emotion_that_is_a_stream_of_its_own(
+    printed: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = two_modalities(8.05, columns=[{**column, "stream": column["name"]} for column in AFFECT])
+    assert printed("check_modality_sync")(a.select("ecg"), b.select("valence")) is True
+    assert "WARNING" not in capsys.readouterr().out
 
 
 def test_the_guides_unit_tests_of_gradients_and_shapes_pass_on_the_reference_model(printed: Callable[..., Any]) -> None:
