@@ -4,6 +4,8 @@ A session runs one window at a time and a replay runs thousands at once; both mu
 is compared with the same window alone. The difference is judged against what float32 sums taken in another order can
 make (``agreement``); a batch norm that was left in training mode, or a softmax over the wrong axis, is far beyond it.
 
+A sensor that gives a flat line, at 0 or elsewhere, must not make the outputs NaN: there is no spread to divide by.
+
 Inputs of a wrong shape are tried as well. A module that answers them is no failure, since it may mean to (pooling takes
 any length), but who reads the report should know that a mistake in wiring would not be noticed: that is a note.
 """
@@ -26,10 +28,12 @@ _EPSILONS = 8.0
 """Of the outputs' type, where that is coarser: bfloat16 carries two digits."""
 _LEAST = 1e-6
 """Outputs that are all 0 have no scale."""
+_FLAT = 2
+"""Windows with a flat line: one for the value, one so that a batch norm in training mode has its two."""
 
 
 def shapes(subject: Subject, settings: Settings) -> Iterator[Finding]:
-    """A verdict for each batch size, one for the rows' independence, notes on wrong shapes."""
+    """A verdict for each batch size, one for the rows' independence, one for flat lines, notes on wrong shapes."""
     answers: dict[int, Tensor] = {}
     for batch in settings.batches:
         verdict, found = _batch(subject, batch)
@@ -42,6 +46,7 @@ def shapes(subject: Subject, settings: Settings) -> Iterator[Finding]:
             reason = f"returned {sorted(widths)} outputs for batches of {sorted(answers)}; their number must not change"
             yield Verdict("shapes", "all batches", Outcome.FAIL, reason, "numbers of outputs", len(widths), "", 1)
         yield _independence(subject, answers)
+        yield from _flat(subject)
     yield from _wrong_shapes(subject)
 
 
@@ -91,6 +96,8 @@ def _batch(subject: Subject, batch: int) -> tuple[Verdict, Tensor | None]:
 
 def _why(found: Tensor, batch: int) -> str:
     """What a wrong shape is likely to come from."""
+    if found.dim() == 1 and batch == 1 and found.shape[0] != 1:
+        return "; squeeze() without a dimension takes the batch of one away too: squeeze(-1), or flatten(1)"
     if found.dim() == 1 and found.shape[0] == batch:
         return "; one output needs a dimension of its own: unsqueeze(1), or do not squeeze"
     if found.dim() >= 2 and batch > 1 and found.shape[0] == 1:
@@ -124,6 +131,32 @@ def _independence(subject: Subject, answers: dict[int, Tensor]) -> Verdict:
         "normalisation or softmax over the batch, or a reshape that interleaves rows. Sessions run one window at a time"
     )
     return Verdict("shapes", "independent rows", Outcome.FAIL, reason, measure, value, "", limit, len(together))
+
+
+def _flat(subject: Subject) -> Iterator[Verdict]:
+    """Are the outputs finite when a sensor gives a flat line: a loose electrode, a device that holds its last value?"""
+    timed = [name for name, shape in subject.shapes.items() if len(shape) > 1 and shape[-1] > 1]
+    measure, bad, said = "outputs that are not finite", 0, ""
+    for name in timed:
+        for level in (0.0, 1.0):
+            inputs, quality = subject.examples(_FLAT)
+            inputs[name] = torch.full_like(inputs[name], level)
+            try:
+                count = int((~torch.isfinite(subject.infer(inputs, quality))).sum())
+            except ModelFault as fault:
+                said = said or f"with {name} flat at {level:g}: {fault}"
+                continue
+            bad += count
+            said = said or (f"{count} outputs are NaN or infinite with {name} flat at {level:g}" if count else "")
+    if said:
+        reason = (
+            f"{said}: a loose electrode or a device that holds its last value gives such windows. Likely a division "
+            "by the window's standard deviation or range, which is 0 then: add an epsilon, x / (x.std() + 1e-6)"
+        )
+        yield Verdict("shapes", "flat line", Outcome.FAIL, reason, measure, float(bad), "", 0.0, _FLAT)
+    elif timed:
+        reason = f"the outputs are finite with a flat line in {'each input' if len(timed) > 1 else 'the input'}"
+        yield Verdict("shapes", "flat line", Outcome.PASS, reason, measure, 0.0, "", 0.0, _FLAT)
 
 
 def _row(tensors: Tensors, k: int) -> dict[str, Tensor]:

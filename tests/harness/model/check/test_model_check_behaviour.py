@@ -144,6 +144,30 @@ def test_a_hidden_state_is_found_and_is_not_called_chance(small, checked, failed
     assert wrong["state"].value > 0
 
 
+class StateOfOneBatchSize(FusionNetwork):
+    """Keeps a state, and makes it anew when the batch has another length: the usual way to write it."""
+
+    state = None
+
+    def forward(self, inputs, quality=None):
+        found = super().forward(inputs, quality)
+        if self.state is None or self.state.shape != found.shape:
+            self.state = torch.zeros_like(found)
+        self.state = 0.5 * self.state + found
+        return self.state
+
+
+def test_a_hidden_state_that_is_made_anew_for_another_batch_is_found(small, checked, failed):
+    assert "state" in failed(checked(small(StateOfOneBatchSize), "determinism"))
+
+
+def test_outputs_that_are_nan_whatever_the_threads_are_not_blamed_on_threads(small, checked, failed):
+    broken = small()
+    with torch.no_grad():
+        next(broken.parameters()).fill_(torch.nan)
+    assert "threads" not in failed(checked(broken, "determinism"))
+
+
 def test_a_hidden_state_is_not_blamed_on_rows_or_quality(small, checked, failed):
     found = checked(small(HiddenState), "shapes", "fusion", "determinism", "missing", "quality_aware")
     assert list(failed(found)) == ["state"]

@@ -159,6 +159,26 @@ def test_hooks_that_pile_up_are_found_without_a_tensor():
     assert found["inference", "tensors"].outcome is Outcome.PASS
 
 
+class Log(Small):
+    """Keeps two numbers and a text of every call, which the garbage collector does not track."""
+
+    def __init__(self):
+        super().__init__()
+        self.log = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.log.append({"largest": float(x.detach().max()), "smallest": float(x.detach().min())})
+        return super().forward(x)
+
+
+def test_numbers_that_pile_up_are_found_although_no_collector_tracks_them():
+    found = judged(Log())
+    verdict = found["inference", "Python blocks"]
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.value >= 2000  # two floats in every call, and the mapping that holds them
+    assert found["inference", "objects"].outcome is Outcome.PASS
+
+
 def test_arrays_that_pile_up_show_in_resident_memory():
     """400 kB a call: 400 MB in a thousand."""
     verdict = judged(Arrays())["inference", "resident MB"]

@@ -43,7 +43,8 @@ class Plain(nn.Module):
 def test_a_sound_network_passes_every_batch_size(small, checked, failed):
     found = checked(small(), "shapes", batches=(1, 4, 8, 3))
     assert failed(found) == {}
-    assert [v.subject for v in found.verdicts] == ["batch 1", "batch 4", "batch 8", "batch 3", "independent rows"]
+    batches = ["batch 1", "batch 4", "batch 8", "batch 3"]
+    assert [v.subject for v in found.verdicts] == [*batches, "independent rows", "flat line"]
 
 
 def test_a_wrong_number_of_outputs_is_found_at_the_batch_size_that_has_it(small, checked, failed):
@@ -119,3 +120,33 @@ def test_windows_of_a_wrong_length_that_are_answered_are_a_note_and_no_failure(s
     assert failed(found) == {}
     assert any("a sample more" in note.text and "eda" in note.text for note in found.notes)
     assert checked(Plain(), "shapes", shape=(10,)).notes[0].section == "examples"  # a linear layer refuses 11 features
+
+
+class Standardised(nn.Module):
+    """Divides each window by its own spread, which is 0 for a flat line unless something is added."""
+
+    output_dim = 2
+
+    def __init__(self, epsilon):
+        super().__init__()
+        self.layer, self.epsilon = nn.Linear(10, 2), epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(((x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + self.epsilon))[:, 0])
+
+
+def test_a_flat_line_that_becomes_nan_is_found_and_one_that_does_not_is_not(checked, failed):
+    wrong = failed(checked(Standardised(0.0), "shapes", shape=(1, 10)))
+    assert list(wrong) == ["flat line"]
+    assert wrong["flat line"].value == 8.0  # two levels, two windows, two outputs
+    assert "epsilon" in wrong["flat line"].reason
+    assert failed(checked(Standardised(1e-6), "shapes", shape=(1, 10))) == {}
+
+
+def test_a_batch_of_one_that_is_squeezed_away_is_named(checked, failed):
+    class Squeezed(Plain):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x).squeeze()
+
+    wrong = failed(checked(Squeezed(), "shapes", shape=(10,)))
+    assert "squeeze()" in wrong["batch 1"].reason and "batch 8" not in wrong
