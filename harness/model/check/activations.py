@@ -105,7 +105,8 @@ def _dead(found: Survey) -> Finding:
     worst = max(layers, key=_share)
     bad = sorted(filter(_beyond_chance, layers), key=_share, reverse=True)
     if not bad:
-        reason = f"{lost} of {total} units in {len(layers)} layers are never heard; most in {_told(worst)}"
+        most = f"; most in {_told(worst)}" if lost else ""
+        reason = f"{lost} of {total} units in {len(layers)} layers are never heard{most}"
         return _verdict("dead", False, reason, measure, _share(worst), DEAD, total, worst)
     whole = [units.where for units in bad if units.lost == units.count]
     through = f"; nothing gets through {listed(whole)}" if whole else ""

@@ -167,7 +167,7 @@ def _where(subject: Subject, task: Task) -> str:
     """What of a module whose loss is not finite was the first to be so."""
     poisoned = [name for name, p in subject.module.named_parameters() if not bool(torch.isfinite(p).all())]
     if poisoned:
-        return f"the loss, as the step before had left NaN or Inf in {listed(poisoned)}"
+        return f"the loss, as there was NaN or Inf in {listed(poisoned)} already"
     found = survey(subject, [(True, task.inputs, task.quality)])
     return f"the loss; it began with {found.began}" if found.began else "the loss, though every layer was finite"
 

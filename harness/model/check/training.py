@@ -28,6 +28,8 @@ from harness.verdict import Outcome, Verdict
 
 SECTION = "training"
 CONFIDENCE = 0.95
+_LITTLE = 0.1
+"""Of a constant answer's error: a module that can have taken off no more than that does not learn."""
 _FEWEST = 20
 """Steps below which nothing is said about how the loss went."""
 _ABOVE = 1.1
@@ -169,8 +171,16 @@ def _convergence(course: Course) -> Verdict:
         return verdict(
             Outcome.INCONCLUSIVE,
             f"the loss still falls after {len(course.losses)} steps ({course.losses[0]:.3g} to "
-            f"{course.losses[-1]:.3g}) and is not below a constant's {course.constant:.3g}: give more --steps or a "
-            f"higher --lr (it was {course.rate:g}), and normalise inputs whose scale makes the first outputs large",
+            f"{course.losses[-1]:.3g}) and is not yet clearly below a constant's {course.constant:.3g}: give more "
+            f"--steps or a higher --lr (it was {course.rate:g}), and normalise inputs whose scale makes the first "
+            "outputs large",
+        )
+    if share > 0 and high > _LITTLE:
+        return verdict(
+            Outcome.INCONCLUSIVE,
+            f"the windows disagree: {share:.0%} of the error is gone on the whole, and more in some than others, so "
+            f"that it may be chance after {len(course.losses)} steps: give more --steps, or let the module take more "
+            "of its inputs in",
         )
     return verdict(
         Outcome.FAIL,

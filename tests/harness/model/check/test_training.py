@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -209,6 +210,12 @@ def test_convergence_is_a_gain_that_the_windows_agree_on() -> None:
     assert judged_course(course_of(flat, gained=0.2)) == {}
     assert judged_course(course_of(flat, gained=-0.2)) == {"convergence": Outcome.FAIL}
     assert judged_course(course_of(np.linspace(3, 2, 150), gained=-0.2)) == {"convergence": Outcome.INCONCLUSIVE}
+
+
+def test_windows_that_disagree_about_a_gain_do_not_decide() -> None:
+    """A mean of 0.2 with an interval of about 0.5 to either side: nobody can say that nothing was learnt."""
+    course = replace(course_of(np.full(150, 1.0)), gained=np.where(np.arange(64) % 2, 2.2, -1.8))
+    assert judged_course(course) == {"convergence": Outcome.INCONCLUSIVE}
 
 
 def test_a_few_steps_say_nothing_about_a_loss() -> None:
