@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +125,7 @@ def _build(factory: str, module_name: str, function_name: str) -> object:
                 f"folder that holds it, now {Path.cwd()}"
             ) from error
         raise LoadError(f"model.factory: {module_name} needs {error.name!r}, which is not installed") from error
-    except Exception as error:  # somebody else's module may raise anything
+    except (Exception, SystemExit) as error:  # somebody else's module may raise anything, a script may end itself
         raise LoadError(f"model.factory: importing {module_name} raised {_said(error)}") from error
     function = getattr(module, function_name, None)
     if not callable(function):
@@ -134,7 +135,7 @@ def _build(factory: str, module_name: str, function_name: str) -> object:
         raise LoadError(f"model.factory: {function_name!r} {found} in {module_name}{hint}")
     try:
         return function()
-    except Exception as error:  # somebody else's function may raise anything
+    except (Exception, SystemExit) as error:  # somebody else's function may raise anything
         raise LoadError(f"model.factory: {factory}() raised {_said(error)}; it is called without arguments") from error
 
 
@@ -205,14 +206,28 @@ def _exported(path: Path, entry: ModelEntry, digest: str) -> LoadedModel:
     )  # fmt: skip
 
 
-def _torchscript(path: Path, entry: ModelEntry, digest: str) -> LoadedModel:
-    specs = input_specs(entry.inputs)
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is an archive of torch.jit.save, by its folder ``code``."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
+
+
+def open_torchscript(path: Path) -> nn.Module:
+    """The module of a TorchScript file, in eval mode on the CPU; LoadError where torch cannot read it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit: old files are what this branch is for
-            module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+            module: nn.Module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except Exception as error:  # the loader raises whatever the file makes it stumble over
         raise LoadError(f"{path}: a TorchScript archive that this torch cannot read ({_said(error)})") from error
+    return module
+
+
+def _torchscript(path: Path, entry: ModelEntry, digest: str) -> LoadedModel:
+    specs = input_specs(entry.inputs)
+    module: Any = open_torchscript(path)
     taken = {argument.name: str(argument.type) for argument in module.forward.schema.arguments[1:]}
     kind_of_quality = taken.pop("quality", None)
     named = bool(taken) and all(name in specs and kind == "Tensor" for name, kind in taken.items())

@@ -35,8 +35,7 @@ _LOG = 170
 
 def show_report(console: Console, report: dict[str, Any], verdicts: Sequence[Verdict]) -> None:
     """Verdict table, reasons, latency steps, and the exit code with its meaning in the last line."""
-    if not console.is_terminal:
-        console.width = max(console.width, _LOG)
+    at_ease(console)
     console.print(f"{report['rig']['name']}: verdicts", style="italic", markup=False, highlight=False)
     if console.width >= _WIDE:
         console.print(_wide(verdicts))
@@ -53,6 +52,12 @@ def show_report(console: Console, report: dict[str, Any], verdicts: Sequence[Ver
     text = f"{counts or 'no verdict'}: exit {code}, {meaning}"
     style = "green" if code == 0 else "bold red"
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def at_ease(console: Console) -> None:
+    """Room for long rows where the text goes to a file or a pipe."""
+    if not console.is_terminal:
+        console.width = max(console.width, _LOG)
 
 
 def _table(*headings: str) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,9 +74,10 @@ def model_check(given: argparse.Namespace, err: Console) -> int:
     """hil model check"""
     names = sections_of(given.only, given.skip)
     _folders_are_there(given, names)
-    subject, settings = subject_and_settings(given)
     import torch
 
+    from harness.model.check.aside import set_aside
+    from harness.model.check.findings import Note
     from harness.model.check.report import document, show
     from harness.model.check.run import check, model_facts
     from harness.report.document import to_json
@@ -85,7 +87,12 @@ def model_check(given: argparse.Namespace, err: Console) -> int:
         if not given.quiet:
             err.print(f"{number + 1} of {total}: {name} ...", markup=False, highlight=False)
 
-    found = check(subject, settings, names, told)
+    with set_aside() as printed:
+        subject, settings = subject_and_settings(given)
+        found = check(subject, settings, names, told)
+    if printed.lines:
+        text = f"the model printed {printed.lines} lines during the check, and would at each window of a run"
+        found.add(Note("all", text))
     host = {"torch": torch.__version__, "threads": settings.threads}
     report = document(model_facts(subject), host, settings, found.verdicts, found.notes, found.tables)
     if given.json is not None:
@@ -103,10 +110,14 @@ def model_check(given: argparse.Namespace, err: Console) -> int:
 
 
 def _folders_are_there(given: argparse.Namespace, names: Sequence[str]) -> None:
-    """Said before anything runs, not after a minute."""
+    """Said before anything runs, not after minutes."""
     for option, path in (("--json", given.json), ("--junit", given.junit), ("--profile", given.profile)):
         if path is not None and str(path) != "-" and not path.parent.is_dir():
             raise UsageError(f"{option}: there is no folder {str(path.parent)!r}")
+        if path is not None and str(path) != "-" and path.is_dir():
+            raise UsageError(f"{option}: {str(path)!r} is a folder; give the name of a file in it")
+        if path is not None and str(path) != "-" and not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise UsageError(f"{option}: {str(path)!r} cannot be written: no permission")
     if given.profile is not None and "speed" not in names:
         raise UsageError("--profile: the section speed makes the trace, and it is left out")
 

@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 
 from harness.model.check.findings import Note, Settings, Table
 from harness.report.document import SCHEMA
-from harness.report.terminal import show_report
+from harness.report.terminal import at_ease, show_report
 from harness.verdict import EXIT_MEANING, Verdict, exit_code
 
 _LONG = 20
@@ -46,6 +46,7 @@ def document(
 
 def show(console: Console, report: dict[str, Any], verdicts: Sequence[Verdict], every: bool = False) -> None:
     """Tables, then what did not apply, then verdicts; the exit code comes last. Long tables only if ``every`` is."""
+    at_ease(console)
     for table in report["tables"]:
         if len(table["rows"]) > _LONG and not every:
             text = f"{table['section']}: {table['title']}: {len(table['rows'])} rows, shown by --tables and in the JSON"
@@ -66,7 +67,7 @@ def _grid(table: Mapping[str, Any]) -> Grid:
     rows = table["rows"]
     for place, heading in enumerate(table["headings"]):
         numeric = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
-        grid.add_column(escape(heading), justify="right" if numeric else "left", overflow="fold")
+        grid.add_column(escape(heading), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in rows:
         grid.add_row(*(escape(_cell(value)) for value in row))
     return grid

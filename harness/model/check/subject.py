@@ -31,9 +31,19 @@ from harness.model.calling import Convention
 from harness.model.check.material import Material, render, simulatable
 from harness.model.errors import LoadError, ModelFault
 from harness.model.inputs import INPUTS, InputSpec, make_spec
-from harness.model.load import LoadedModel, build_module, load_model, wrap_module
+from harness.model.load import (
+    LoadedModel,
+    build_module,
+    is_torchscript,
+    load_model,
+    open_torchscript,
+    wrap_module,
+)
 from harness.model.program import open_program
 from harness.rig import ModelEntry
+
+_NOT_THEIRS = (str(Path(torch.__file__).parent), str(Path(__file__).parent), "<")
+"""Beginnings of the file names of torch, of the check and of generated code."""
 
 ONE = "input"
 """Name of the only input of a module that takes one tensor."""
@@ -187,15 +197,16 @@ def tried(call: Callable[[], object], about: str = "") -> object:
     """What a call into a user's code returns; whatever it raises is a finding about it: ModelFault with its place."""
     try:
         return call()
-    except Exception as error:  # a module may raise anything
+    except (Exception, SystemExit) as error:  # a module may raise anything, and a script may want to end
         raise ModelFault(f"raised {said(error)}{about}") from error
 
 
 def said(error: BaseException) -> str:
-    """The error in one line, with the place that raised it."""
+    """The error in one line, with the place that led to it: the innermost line that is not torch's or ours."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    text = (str(error).strip().splitlines() or [""])[0]
+    theirs = [frame for frame in frames if not frame.filename.startswith(_NOT_THEIRS)] or frames
+    place = f" at {Path(theirs[-1].filename).name}:{theirs[-1].lineno}" if theirs else ""
+    text = (str(error).strip().splitlines() or [""])[0].removesuffix(", but expected one of:")
     return f"{type(error).__name__}{place}: {text}"
 
 
@@ -219,7 +230,7 @@ def open_subject(
     elif shape is not None:
         raise LoadError("--input-shape: the reference network knows its inputs; give it with --factory or --file")
     else:
-        made = replace(_subject(load_model(entry), seed), reopen=lambda: load_model(entry).module)
+        made = replace(_subject(_loaded(entry), seed), reopen=lambda: load_model(entry).module)
     return (_narrowed(made, only) if only else made).fresh()
 
 
@@ -258,6 +269,15 @@ def _built(factory: str, seed: int) -> nn.Module:
         return build_module(factory)
 
 
+def _loaded(entry: ModelEntry) -> LoadedModel:
+    try:
+        return load_model(entry)
+    except LoadError as error:
+        if not entry.file or "expected one" not in str(error):
+            raise
+        raise LoadError(f"{error}. A program of one plain tensor needs its shape: --input-shape 1,500") from error
+
+
 def _subject(model: LoadedModel, seed: int) -> Subject:
     shapes = {name: (spec.channels, spec.length) for name, spec in model.inputs.items()}
     return Subject(
@@ -278,6 +298,9 @@ def _file_of_one_tensor(file: str, shape: tuple[int, ...], seed: int) -> Subject
     path = Path(file)
     if not path.is_file():
         raise LoadError(f"model.file: no file {file!r} (from {Path.cwd()})")
+    if is_torchscript(path):
+        script = open_torchscript(path)
+        return Subject(file, "torchscript", script, script, {ONE: shape}, {}, None, seed=seed)
     program = open_program(path)
     taken = [node for node in program.graph.nodes if node.name in program.graph_signature.user_inputs]
     found = tuple(taken[0].meta["val"].shape) if len(taken) == 1 else ()
@@ -306,6 +329,13 @@ def _wants_tensor(module: nn.Module) -> bool:
     return needed[0].annotation in (Tensor, "Tensor", "torch.Tensor")
 
 
-def _first_width(module: nn.Module) -> int | None:
-    """Features that the first linear layer takes: the likely shape of a plain module's input."""
-    return next((layer.in_features for layer in module.modules() if isinstance(layer, nn.Linear)), None)
+def _first_width(module: nn.Module) -> str | None:
+    """The likely shape of a plain module's input, by the first layer that says how much it takes."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            return f"{layer.in_features}"
+        if isinstance(layer, nn.Conv1d):
+            return f"{layer.in_channels},500"
+        if isinstance(layer, nn.RNNBase):
+            return f"100,{layer.input_size}"
+    return None

@@ -2,6 +2,8 @@
 
 import io
 import json
+import re
+import warnings
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -14,6 +16,7 @@ from harness.model.check.sections import SECTIONS, load_section
 from harness.verdict import Outcome, Verdict
 
 BROKEN = """
+import warnings
 import torch
 from torch import nn
 
@@ -27,6 +30,18 @@ class Leaky(nn.Module):
 
 def leaky():
     return Leaky()
+
+class Talks(nn.Linear):
+    def forward(self, x):
+        print("forward called")
+        warnings.warn("called with " + str(id(x)))
+        return super().forward(x)
+
+def talks():
+    return Talks(10, 2)
+
+def ends():
+    raise SystemExit("usage: train.py DATA")
 
 def plain():
     return nn.Sequential(nn.Linear(10, 4), nn.Tanh())
@@ -86,6 +101,30 @@ def test_where_nothing_applies_nothing_is_green(modules, capsys):
     assert "no verdict: exit 5" in capsys.readouterr().out
 
 
+def test_what_a_module_prints_is_no_part_of_the_report_and_is_shown_shortened(modules, capsys):
+    argv = ["model", "check", "--factory", f"{modules}:talks", "--input-shape", "10", "--only", "shapes,determinism"]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        code = main([*argv, "--json", "-"])
+    out, err = capsys.readouterr()
+    notes = [note["text"] for note in json.loads(out)["notes"] if note["section"] == "all"]
+    assert code == 0
+    assert len(notes) == 1 and int(re.search(r"printed (\d+) lines", notes[0])[1]) > 40
+    assert 0 < err.count("forward called") < 40
+    assert sum("called with" in str(warning.message) for warning in told) == 1
+
+
+def test_a_pipe_has_room_for_tables_whose_numbers_are_not_broken():
+    text = io.StringIO()
+    headings = ("layer", *"abcdefghij")
+    rows = (("encoders.temperature.stem.enter.linear", *(0.0123456 + k for k in range(10))),)
+    facts = {"model": "m", "kind": "module"}
+    report = document(facts, {}, Settings(), [], [], [Table("activations", "t", headings, rows)])
+    show(Console(file=text, width=80), report, [])
+    line = next(line for line in text.getvalue().splitlines() if "encoders." in line)
+    assert "encoders.temperature.stem.enter.linear" in line and "0.01235" in line and "9.012" in line
+
+
 def test_quiet_says_nothing(capsys):
     assert main(["model", "check", "--only", "shapes", "--quiet"]) == 0
     assert capsys.readouterr() == ("", "")
@@ -116,11 +155,17 @@ def test_a_rig_brings_its_model_inputs_and_budget(tmp_path, capsys):
         (["--file", "missing.pt2"], "no file 'missing.pt2'"),
         (["--profile", "t.json", "--only", "shapes"], "--profile: the section speed"),
         (["--profile", "no/such/folder/t.json", "--only", "speed"], "--profile: there is no folder"),
+        (["--json", ".", "--only", "shapes"], "--json: '.' is a folder"),
     ],
 )
 def test_what_cannot_be_is_said_with_exit_code_2(argv, said, capsys):
     assert main(["model", "check", *argv]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_factory_that_ends_the_process_is_told_and_ends_nothing(modules, capsys):
+    assert main(["model", "check", "--factory", f"{modules}:ends"]) == 2
+    assert "SystemExit: usage: train.py DATA" in capsys.readouterr().err
 
 
 def test_every_section_can_be_loaded():

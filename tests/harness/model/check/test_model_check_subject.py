@@ -169,6 +169,48 @@ def test_torchscript_is_copied_and_called(tmp_path):
     assert subject.fresh().infer(*subject.examples(3)).shape == (3, 1)
 
 
+def test_torchscript_of_one_tensor_is_called_with_it(tmp_path):
+    path, layer = tmp_path / "one.pt", nn.Linear(10, 3).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.trace(layer, torch.zeros(1, 10)), str(path))
+    subject = open_subject(ModelEntry(file=str(path)), shape=(10,))
+    inputs, quality = subject.examples(4)
+    assert torch.allclose(subject.fresh().infer(inputs, quality), layer(inputs["input"]))
+
+
+def test_a_program_of_one_tensor_without_a_shape_is_told_of_it(tmp_path):
+    path = tmp_path / "one.pt2"
+    torch.export.save(torch.export.export(nn.Linear(10, 3).eval(), (torch.zeros(1, 10),)), path)
+    with pytest.raises(LoadError, match="--input-shape"):
+        open_subject(ModelEntry(file=str(path)))
+
+
+def test_an_error_within_torch_is_placed_at_the_line_that_led_there_and_a_convolution_says_its_channels():
+    class Picture(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(3, 2, 5)
+
+        def forward(self, x):
+            return self.conv(x).mean(dim=2)
+
+    subject = subject_of(Picture())
+    with pytest.raises(ModelFault, match=r"at test_model_check_subject\.py:\d+: .*--input-shape 3,500") as raised:
+        subject.infer(*subject.examples(1))
+    assert "expected one of:" not in str(raised.value)
+
+
+def test_a_module_that_ends_the_process_is_a_finding():
+    class Ends(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise SystemExit("bye")
+
+    subject = subject_of(Ends(), shape=(3,))
+    with pytest.raises(ModelFault, match=r"SystemExit.*bye"):
+        subject.infer(*subject.examples(1))
+
+
 def test_a_fresh_subject_is_as_loaded_whatever_was_done_to_another():
     class Keeps(nn.Module):
         inputs = {"eda": INPUTS["eda"]}  # noqa: RUF012
