@@ -9,7 +9,6 @@ from harness.diagnostics.case import Case, Rule
 from harness.diagnostics.diagnosis import Diagnosis
 from harness.monitor.happenings import COLLECTION, HELD, STACK, Happening
 from harness.monitor.queue import queue_growth
-from harness.monitor.spikes import ran_shares
 
 _LATE = ("latency", "pacing", "age")
 _BUSY_PERCENT = 95.0
@@ -38,14 +37,14 @@ def _happened(case: Case, kind: str) -> list[Happening]:
 
 def blocking_call(case: Case) -> list[Diagnosis]:
     """Something ran in the loop while windows were overdue."""
-    stacks = _happened(case, STACK)
-    shares = ran_shares(stacks)
-    if not shares or shares[0][1] < 0.5:
+    places: dict[str, int] = {}
+    for one in _happened(case, STACK):
+        place = one.what.split(", in ")[0]  # what a library did there counts for who called it
+        places[place] = places.get(place, 0) + one.n
+    n, where = sum(places.values()), max(places, key=lambda place: places[place], default="")
+    if not where or 2 * places[where] < n:
         return []
-    where, share, _ = shares[0]
-    evidence = (
-        f"while windows were overdue, the loop was in {where} in {share:.0%} of {sum(s.n for s in stacks)} samples"
-    )
+    evidence = f"while windows were overdue, the loop was in {where} in {places[where]} of {n} samples"
     cause = f"{where} takes long, or waits for something (a file, a lock, the network), in the loop that serves windows"
     step = "make that call shorter or do it beside the loop; the flight recorder's trace in the run's folder shows it"
     return [_of_latency(case, "blocking-call", cause, evidence, step, 88)]
