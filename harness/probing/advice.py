@@ -28,7 +28,7 @@ def of_refusal(error: BaseException | None) -> str:
     """To a connect() that failed; empty where the error's own text says what to try."""
     if error is None:
         return (
-            "connect() returned False and `last_error` says nothing: check power, cable and port; "
+            "connect() returned nothing that is true and `last_error` says nothing: check power, cable and port; "
             "a driver should leave its reason in `last_error`"
         )
     if isinstance(error, MissingExtra):
@@ -38,14 +38,19 @@ def of_refusal(error: BaseException | None) -> str:
     if isinstance(error, AttError):
         return "the peripheral refuses: is it paired, and connected to nothing else?"
     if isinstance(error, HandshakeError):
-        return f"something is at the other end, or it is switched off: {_LINE}"
+        return "the port or radio is there and can be opened; the sensor's settings can be the cause too"
     if isinstance(error, PermissionError):
         return "may this user open it? For a serial port: sudo usermod -aG dialout $USER, then log in again"
     return ""
 
 
-def of_silence(received_bytes: int | None) -> str:
-    """To a sensor that connected and sent no sample."""
+def of_silence(received_bytes: int | None, connect_bytes: int = 0) -> str:
+    """To a sensor that connected and sent no sample; ``connect_bytes`` of what it sent came while it connected."""
+    if received_bytes and received_bytes == connect_bytes:
+        return (
+            f"it answered when it was connected ({connect_bytes} bytes) and sent nothing since: it may need longer to "
+            "begin (--seconds), or to be charged or worn"
+        )
     if received_bytes:
         return f"{received_bytes} bytes arrived and none of them were samples: {_LINE}"
     asked = "is it switched on, charged and, if it needs that, worn? Is TX wired to RX?"

@@ -21,6 +21,7 @@ RATE_PERCENT = 5.0
 LOST_PERCENT = 1.0
 MALFORMED_PERCENT = 1.0
 MIN_QUALITY = 0.5
+_MOST_NO_NUMBERS = 0.5
 _TELLS_PERCENT = 25.0
 """A rate known to no more than this says nothing."""
 _SHOWN_PARTS = 3
@@ -102,7 +103,7 @@ def spec_of(heard: Listened, name: str) -> StreamSpec | None:
 
 
 def _silent(heard: Listened) -> Verdict:
-    hint = advice.of_silence(heard.received_bytes)
+    hint = advice.of_silence(heard.received_bytes, heard.connect_bytes)
     reason = f"connected, but no sample came in {heard.elapsed_s:.1f} s: {hint}"
     return Verdict("acquire", heard.name, Outcome.FAIL, reason, "samples", 0.0, "samples", 1.0)
 
@@ -209,6 +210,9 @@ def _quality(heard: Listened) -> list[Verdict]:
 
 def _score(heard: Listened, name: str, stream: Heard) -> Verdict:
     subject = f"{heard.name}/{name}"
+    if stream.no_numbers > _MOST_NO_NUMBERS:  # whatever the driver says of them
+        reason = f"{100 * stream.no_numbers:.0f} % of the values are NaN or infinite: {advice.of_flags(('nan',))}"
+        return Verdict("quality", subject, Outcome.FAIL, reason, "score", 0.0, "", MIN_QUALITY, stream.count)
     if math.isnan(stream.score):
         return Verdict("quality", subject, Outcome.INCONCLUSIVE, _unknown(heard, name), "score", limit=MIN_QUALITY)
     flags = ", ".join(sorted(stream.flags - {"unknown"}))

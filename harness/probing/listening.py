@@ -53,6 +53,12 @@ class Heard:
         """Samples."""
         return sum(len(part) for part in self.values)
 
+    @property
+    def no_numbers(self) -> float:
+        """Share of the values that are NaN or infinite."""
+        of = sum(part.size for part in self.values)
+        return sum(int((~np.isfinite(part)).sum()) for part in self.values) / of if of else 0.0
+
 
 @dataclass
 class Listened:
@@ -69,11 +75,13 @@ class Listened:
     connected: bool = False
     connect_ms: float = float("nan")
     first_ms: float | None = None
-    """From the call of connect() to the first reading; None where none came."""
+    """From the call of connect() to the first reading; None where none came, or only empty ones of unknown streams."""
     elapsed_s: float = 0.0
     """From the end of connect()."""
     received_bytes: int | None = None
     """On the link, since it was opened; None where that is not ours to see."""
+    connect_bytes: int = 0
+    """Of these, those that came until connect() was over."""
     stamp_error_ns: Mapping[str, int] = field(default_factory=dict)
     """How late the link stamps what arrives, measured: n, p50, p99, max; empty where the link cannot tell."""
     error: BaseException | None = None
@@ -149,6 +157,8 @@ def _probe(driver: Interface, heard: Listened, clock: Clock) -> None:
         if not heard.connected:
             heard.error = getattr(driver, "last_error", None)
             return
+        link = getattr(driver, "link", None)
+        heard.connect_bytes = link.received if isinstance(link, _MeteredLink) else 0
         heard.error_step = "acquire"
         _acquire(driver, heard, clock, started_ns)
     except Exception as error:  # noqa: BLE001  a driver of unknown make may raise anything; it is what is probed here
@@ -183,9 +193,10 @@ def _read(driver: Interface, heard: Listened, clock: Clock, started_ns: int) -> 
     while clock.now_ns() < end_ns and not (heard.missing_key or heard.wrong_shape):
         reading = driver.read_data(timeout=(end_ns - clock.now_ns()) / 1e9)
         if reading is not None:
-            if heard.first_ms is None:
-                heard.first_ms = (clock.now_ns() - started_ns) / 1e6
+            came_ms = (clock.now_ns() - started_ns) / 1e6
             _note(reading, heard, clock)
+            if heard.first_ms is None and (heard.count or heard.specs or heard.missing_key or heard.wrong_shape):
+                heard.first_ms = came_ms
         if not own:
             clock.sleep_until(clock.now_ns() + _BREATH_NS)
     if own:

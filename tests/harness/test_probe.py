@@ -279,6 +279,13 @@ def test_a_sensor_that_sends_nothing_at_all_is_told_from_one_that_sends_somethin
     assert re.search(r"[1-9]\d* bytes arrived and none of them were samples", message)
 
 
+def test_a_sensor_that_answered_and_takes_long_to_begin_is_not_called_another_sensor():
+    (message,) = probe(cyton_with(({"fault": "slow_start", "seconds": 8},)), 5).messages
+    assert "it answered when it was connected" in message
+    assert "right sensor" not in message
+    assert probe(cyton_with(({"fault": "slow_start", "seconds": 8},)), 15).interface_passed
+
+
 def test_the_link_of_the_driver_is_its_own_again_afterwards():
     driver = cyton_with()
     link = driver.link
@@ -388,6 +395,21 @@ def test_a_homemade_driver_without_data_is_told_apart_from_one_that_raises():
     unable = probe(Homemade(connects=ValueError("no such board")), 3)
     assert unable.messages[0].startswith("Hardware interface error: no such board")
     assert {silent.exit_code, raising.exit_code} == {1}
+
+
+def test_readings_that_hold_no_sample_are_no_data():
+    empty = probe(Homemade({"physiological": [], "timestamps": [], "quality_metrics": 0.9}), 3)
+    assert (empty.interface_passed, empty.exit_code) == (False, 1)
+    assert empty.messages[0].startswith("ERROR: No data received from hardware: connected, but no sample came in 3.0 s")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_no_numbers_are_of_no_quality_whatever_the_driver_says(value):
+    of = {"timestamps": [0.0, 0.01, 0.02, 0.03], "quality_metrics": 0.9}
+    spoilt = probe(Homemade({"physiological": [value, value, value, 1.0], **of}), 3)
+    assert spoilt.exit_code == 1
+    assert spoilt.messages[0].startswith("WARNING: Low data quality: 0.00: Homemade/data: 75 % of the values are NaN")
+    assert probe(Homemade({"physiological": [value, 1.0, 2.0, 3.0], **of}), 3).exit_code == 0
 
 
 def test_streams_that_a_homemade_driver_declares_in_its_own_way_are_no_hindrance():
