@@ -36,7 +36,7 @@ def is_url(what: str) -> bool:
 
 
 def from_server(url: str, timeout_s: float = 5.0) -> dict[str, Any]:
-    """What GET ``/health`` of a server says; UnreachableError."""
+    """What GET ``/health`` of a server says, be it that its model is stuck (503 with a report); UnreachableError."""
     parts = urlsplit(url)
     at = urlunsplit(
         (parts.scheme, parts.netloc, parts.path if parts.path not in ("", "/") else "/health", parts.query, "")
@@ -47,6 +47,8 @@ def from_server(url: str, timeout_s: float = 5.0) -> dict[str, Any]:
             body = response.read(_MOST_BYTES)
     except HTTPError as error:
         with error:
+            body = error.read(_MOST_BYTES) if error.code == 503 else b""
+        if not body.lstrip().startswith(b"{"):  # 503 with a report is a server whose model is stuck
             raise UnreachableError(f"{at} answers HTTP {error.code} {error.reason}: is this a `hil serve`?") from error
     except (URLError, OSError, ValueError) as error:
         why = getattr(error, "reason", error)
