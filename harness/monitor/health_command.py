@@ -129,6 +129,8 @@ def show(out: Console, what: str, report: Mapping[str, Any]) -> None:
     out.print(table)
     for at_s, text in report["alerts"]:
         out.print(f"{_when(at_s)} {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if report.get("reason"):
+        out.print(str(report["reason"]), style="yellow", markup=False, highlight=False, soft_wrap=True)
     for name, count in report.get("refused", {}).items():
         out.print(f"{name}: {count} values were no numbers", markup=False, highlight=False)
     style = "green" if report["status"] == "ok" else "bold red"

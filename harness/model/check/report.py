@@ -63,13 +63,16 @@ def show(console: Console, report: dict[str, Any], verdicts: Sequence[Verdict], 
 
 
 def _grid(table: Mapping[str, Any]) -> Grid:
+    """A table, without the columns that are empty in every row: a terminal has few columns to spare."""
     grid = Grid(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     rows = table["rows"]
-    for place, heading in enumerate(table["headings"]):
+    told = [place for place in range(len(table["headings"])) if any(row[place] != "" for row in rows)]
+    for place in told:
+        heading = table["headings"][place]
         numeric = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
         grid.add_column(escape(heading), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
     for row in rows:
-        grid.add_row(*(escape(_cell(value)) for value in row))
+        grid.add_row(*(escape(_cell(row[place])) for place in told))
     return grid
 
 

@@ -83,11 +83,12 @@ def test_a_report_without_a_status_is_judged_by_its_alerts(capsys):
 def test_a_server_whose_model_is_stuck_is_an_alert_and_no_unknown_server(capsys):
     stuck = {
         "status": "alert", "timestamp": "2026-01-01T00:00:00Z", "alerts": [[0.0, "ALERT: the model is in one call"]],
-        "metrics": {"latency_ms": {"current": 1.0, "average": 1.0, "min": 1.0, "max": 1.0}},
+        "metrics": {"latency_ms": {"current": 1.0, "average": 1.0, "min": 1.0, "max": 1.0}}, "reason": "it is stuck",
     }  # fmt: skip
     with answering(stuck, 503) as (url, _):
         assert main(["health", url]) == 1
-    assert "in one call" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "in one call" in out and "it is stuck" in out
     with answering(b"upstream is down", 503) as (url, _):
         assert main(["health", url]) == 3
     assert "HTTP 503" in capsys.readouterr().err

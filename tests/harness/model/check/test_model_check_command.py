@@ -182,3 +182,13 @@ def test_a_report_shows_tables_notes_and_verdicts_and_escapes_what_looks_like_ma
     text = console.export_text()
     for said in ("shares [of] attention", "[red]ecg", "0.1235", "speed: not [here]", "why [bold]so[/bold]", "exit 1"):
         assert said in text
+
+
+def test_a_column_that_is_empty_in_every_row_takes_no_room():
+    text = io.StringIO()
+    rows = (("stem", "", 1.5), ("head", "", 2.5))
+    facts = {"model": "m", "kind": "module"}
+    report = document(facts, {}, Settings(), [], [], [Table("activations", "t", ("layer", "lost units", "mean"), rows)])
+    show(Console(file=text, width=80), report, [])
+    assert "stem" in text.getvalue() and "mean" in text.getvalue()
+    assert "lost units" not in text.getvalue()
