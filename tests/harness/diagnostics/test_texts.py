@@ -349,6 +349,20 @@ def test_a_file_that_may_not_be_run_is_a_matter_of_permission(tmp_path):
     assert first(raised(lambda: subprocess.run([str(path)], check=True))).rule == "permission"
 
 
+@pytest.mark.parametrize(
+    ("pattern", "rule", "advice"),
+    [
+        ("CUDA out of memory", "cuda-out-of-memory", "batch"), ("NaN in loss", "nan-in-loss", "clip gradients"),
+        ("Shape mismatch", "shape-mismatch", "shapes"), ("Connection refused", "connection-refused", "start it"),
+        ("Import error", "import-error", "install"),
+    ],
+)  # fmt: skip
+def test_the_five_patterns_that_everybody_meets_are_known_by_their_bare_names(pattern, rule, advice):
+    found = first(pattern)
+    assert found.rule == rule
+    assert advice in found.next_step
+
+
 # --- how it is told -------------------------------------------------------------------------------
 
 
