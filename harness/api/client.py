@@ -55,11 +55,11 @@ class ApiResponse:
         try:
             return as_json.loads(self.content.decode("utf-8"), parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            kind = self.headers.get("content-type", "no content type")
+            kind = self.headers.get("content-type", "not given")
             said = str(error) if self.content.strip() else "the body is empty"
             raise ApiError(
-                f"the response is not JSON ({said}) but {kind}: {self.excerpt()!r}; is this the API's own path, "
-                "and not a page of a proxy or a web server?"
+                f"the response is not JSON ({said}), content type {kind}: {self.excerpt()!r}; is this the API's own "
+                "path, and not a page of a proxy or a web server?"
             ) from error
 
     def excerpt(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from drivers.errors import SensorError
@@ -81,7 +82,7 @@ def line_fact(entry: SensorEntry) -> Fact:
     found = f"{percent:.0f} % of {baud} baud"
     if percent >= _TIGHT:
         why = "more than it carries, so samples come later and later" if percent >= _FULL else "hardly any room"
-        fix = "a higher baud rate, fewer channels or a lower rate, in the sensor and under settings: in the rig"
+        fix = "# a higher baud rate, fewer channels or a lower rate, in the sensor and under settings: in the rig"
         return Fact(name, f"{found}: {why}", State.ATTENTION, fix)
     return Fact(name, found)
 
@@ -90,7 +91,7 @@ def _model(machine: Machine, rig: Rig) -> list[Fact]:
     found, model = [], rig.model
     if model.file:
         there = Path(model.file).is_file()
-        fix = f"ls {model.file}  # it counts from the rig's folder"
+        fix = f"ls {shlex.quote(str(model.file))}  # it counts from the rig's folder"
         state = State.OK if there else State.ATTENTION
         found.append(Fact("model file", f"{model.file} is {'' if there else 'not '}there", state, "" if there else fix))
     if model.engine == "onnx":

@@ -22,7 +22,7 @@ def facts(machine: Machine, needed: bool = False) -> list[Fact]:
 def _adapter(machine: Machine, adapters: list[str], needed: bool) -> Fact:
     if adapters:
         return Fact("Bluetooth adapter", ", ".join(adapters))
-    fix = "plug in a Bluetooth LE adapter, then: bluetoothctl list"
+    fix = "bluetoothctl list  # after a Bluetooth LE adapter was plugged in"
     if contained(machine):
         fix = "docker run --net=host -v /run/dbus:/run/dbus ...  # a container uses the host's adapter and BlueZ"
     return Fact("Bluetooth adapter", "none", State.ATTENTION if needed else State.ABSENT, fix)
@@ -36,7 +36,7 @@ def _switches(machine: Machine) -> list[Fact]:
         if machine.text(f"{at}/type") != "bluetooth":
             continue
         if machine.number(f"{at}/hard"):
-            fix = "press the switch or key for radios on this machine, then: rfkill list bluetooth"
+            fix = "rfkill list bluetooth  # after the switch or key for radios on this machine was pressed"
             found.append(Fact("Bluetooth radio", "switched off by a hardware switch", State.ATTENTION, fix))
         elif machine.number(f"{at}/soft"):
             found.append(Fact("Bluetooth radio", "switched off", State.ATTENTION, "rfkill unblock bluetooth"))

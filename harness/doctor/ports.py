@@ -41,7 +41,7 @@ def _is_real(machine: Machine, name: str) -> bool:
 def _bring(machine: Machine) -> str:
     if contained(machine):
         return "docker run --device /dev/ttyUSB0 ...  # a container sees the ports that it is given"
-    return "plug one in and look again: hil discover"
+    return "hil discover  # after one was plugged in"
 
 
 def contained(machine: Machine) -> str:

@@ -70,7 +70,7 @@ def _cores(machine: Machine) -> Fact:
     limit, usable = quota(machine), usable_cores(machine)
     found = f"{machine.cores} usable" + (f", of which the control group grants {limit:g}" if limit else "")
     if usable < 2:
-        fix = "docker run --cpus 2 ..." if contained(machine) or limit else "use a machine with two cores or more"
+        fix = "docker run --cpus 2 ..." if contained(machine) or limit else "nproc  # two or more are needed"
         return Fact("cores", f"{found}: reader and model take turns", State.ATTENTION, fix)
     return Fact("cores", found)
 

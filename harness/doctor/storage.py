@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def facts(disk: Disk) -> list[Fact]:
     """Whether it can be written to, room, and speed where that was measured."""
     name = f"disk at {disk.folder}"
     if disk.trouble:
-        fix = f"sudo chown $USER {disk.folder}  # or: hil run RIG --out FOLDER"
+        fix = f"sudo chown $USER {shlex.quote(str(disk.folder))}  # or: hil run RIG --out FOLDER"
         return [Fact(name, f"cannot be written to: {disk.trouble}", State.ATTENTION, fix)]
     room = f"{disk.free_gb:.1f} GB free"
     if disk.free_gb < _LEAST_GB:

@@ -135,7 +135,7 @@ def _wake_fact(timing: Timing) -> list[Fact]:
     p99, most = quantile_ms(timing.late_ns, 0.99), max(timing.late_ns) / 1e6
     found = f"wakes {p99:.2f} / {most:.2f} ms late (p99 / largest of {len(timing.late_ns)})"
     if p99 > _WAKE_MS or most > _WORST_MS:
-        return [Fact("scheduling", found, State.ATTENTION, f"{_BUSY}, or: sudo nice -n -10 hil run RIG")]
+        return [Fact("scheduling", found, State.ATTENTION, f"{_BUSY}; or: sudo nice -n -10 hil run RIG")]
     return [Fact("scheduling", found)]
 
 
