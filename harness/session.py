@@ -10,7 +10,6 @@ import itertools
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from harness.monitor.heartbeat import NEVER, Heartbeat
 from harness.observer import NOBODY, Observer
 from harness.recorder import Recorder
 from harness.rig import Rig
+from harness.stage import Stage
 from harness.track import Track, live_scores
 from harness.windowing import Closing, Schedule, close_windows, waits_for
 
@@ -37,28 +37,6 @@ _READY_NS = 500_000
 """Real time: so long before a window is due, nothing more is begun."""
 _TALK_NS = 20_000_000
 """Virtual time: how finely time passes while a sensor is being started."""
-
-
-class Stage(Protocol):
-    """What the session knows of a model: arrays in, outputs out, and never an exception for what the model does."""
-
-    outputs: int
-    """Columns of what infer() returns; 0 as long as the model has returned nothing usable."""
-
-    def attach(self, tracks: Mapping[str, Track]) -> None:
-        """``role/stream`` -> where its samples will be."""
-
-    def gather(
-        self, due_ns: IntArray, quality: Mapping[str, FloatArray], closed_ns: IntArray, late: IntArray
-    ) -> object:
-        """The model's inputs for these windows (w,), with each stream's score (w,) or (1,), NaN where unknown;
-        samples that arrived after a window closed are not seen."""
-
-    def prefetch(self, due_ns: int) -> bool:
-        """A window will be due then: prepare one input from what is here. False when there is no more to prepare."""
-
-    def infer(self, inputs: object) -> FloatArray:
-        """(w, outputs), at least one column; NaN rows for windows that the model failed on."""
 
 
 @dataclass

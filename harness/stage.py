@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -27,6 +27,28 @@ MOST_FAULTS = 8
 
 Windows: TypeAlias = tuple[Mapping[str, Float32Array], Mapping[str, Float32Array]]
 """A model's inputs {modality: (w, C, T)} and their quality {modality: (w,)}."""
+
+
+class Stage(Protocol):
+    """What the session knows of a model: arrays in, outputs out, and never an exception for what the model does."""
+
+    outputs: int
+    """Columns of what infer() returns; 0 as long as the model has returned nothing usable."""
+
+    def attach(self, tracks: Mapping[str, Track]) -> None:
+        """``role/stream`` -> where its samples will be."""
+
+    def gather(
+        self, due_ns: IntArray, quality: Mapping[str, FloatArray], closed_ns: IntArray, late: IntArray
+    ) -> object:
+        """The model's inputs for these windows (w,), with each stream's score (w,) or (1,), NaN where unknown;
+        samples that arrived after a window closed are not seen."""
+
+    def prefetch(self, due_ns: int) -> bool:
+        """A window will be due then: prepare one input from what is here. False when there is no more to prepare."""
+
+    def infer(self, inputs: object) -> FloatArray:
+        """(w, outputs), at least one column; NaN rows for windows that the model failed on."""
 
 
 @dataclass(frozen=True, slots=True)
