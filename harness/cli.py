@@ -38,7 +38,7 @@ _PLACE = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryEr
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code says how it ended."""
     given = build_parser().parse_args(argv)
-    err = Console(stderr=True)
+    err = Console(stderr=True, emoji=False)
     try:
         return int(given.call(given, err))
     except KeyboardInterrupt:

@@ -134,7 +134,7 @@ def hand_over(result: Result, given: argparse.Namespace, err: Console) -> int:
     if given.junit is not None:
         given.junit.write_text(to_junit(result.report, result.verdicts), encoding="utf-8")
     if not given.quiet:
-        show_report(err if str(given.json) == "-" else Console(), result.report, result.verdicts)
+        show_report(err if str(given.json) == "-" else Console(emoji=False), result.report, result.verdicts)
     return result.exit_code
 
 
@@ -235,7 +235,7 @@ def probe(given: argparse.Namespace, err: Console) -> int:
     driver = _probed(given)
     seconds = default_seconds(driver) if given.seconds is None else given.seconds
     to_stdout = str(given.json) == "-"
-    out = err if to_stdout else Console()
+    out = err if to_stdout else Console(emoji=False)
     if not given.quiet:
         text = f"connecting to {driver.name}: {driver.link.description} ..., then listening for {seconds:g} s"
         out.print(text, markup=False, highlight=False)
@@ -311,7 +311,7 @@ def show_list(given: argparse.Namespace, err: Console) -> int:
     """hil list"""
     from harness.listing import listing
 
-    _write(listing(given.what, min(Console().width, _WIDEST)) + "\n")
+    _write(listing(given.what, min(Console(emoji=False).width, _WIDEST)) + "\n")
     return 0
 
 

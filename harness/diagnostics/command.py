@@ -78,7 +78,7 @@ def why_call(given: argparse.Namespace, err: Console) -> int:
             sys.stdout.flush()
         else:
             given.json.write_text(text, encoding="utf-8")
-    out = err if to_stdout else Console()
+    out = err if to_stdout else Console(emoji=False)
     if not given.quiet:
         show_diagnoses(out, found)
         if not found:

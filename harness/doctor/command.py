@@ -60,5 +60,5 @@ def doctor_command(given: argparse.Namespace, err: Console) -> int:
     if given.junit is not None:
         given.junit.write_text(to_junit(report, verdicts(facts)), encoding="utf-8")
     if not given.quiet:
-        show(facts, err if str(given.json) == "-" else Console())
+        show(facts, err if str(given.json) == "-" else Console(emoji=False))
     return exit_code(facts)

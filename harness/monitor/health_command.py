@@ -88,7 +88,7 @@ def _once(given: argparse.Namespace, limits: Mapping[str, float], err: Console) 
     elif given.json is not None:
         given.json.write_text(to_json(report), encoding="utf-8")
     if not given.quiet:
-        show(err if to_stdout else Console(), given.what, report)
+        show(err if to_stdout else Console(emoji=False), given.what, report)
     return 1 if report["status"] != "ok" else 0
 
 

@@ -71,7 +71,7 @@ def scorecard(given: argparse.Namespace, err: Console) -> int:
     report = document(campaign)
     _write(given, campaign, report)
     if not given.quiet:
-        show(err if "-" in (str(given.json), str(given.markdown)) else Console(), report)
+        show(err if "-" in (str(given.json), str(given.markdown)) else Console(emoji=False), report)
     return int(report["outcome"]["exit_code"])
 
 

@@ -105,7 +105,7 @@ def model_check(given: argparse.Namespace, err: Console) -> int:
     if given.junit is not None:
         given.junit.write_text(to_junit(report, found.verdicts), encoding="utf-8")
     if not given.quiet:
-        show(err if str(given.json) == "-" else Console(), report, found.verdicts, given.tables)
+        show(err if str(given.json) == "-" else Console(emoji=False), report, found.verdicts, given.tables)
     return int(report["outcome"]["exit_code"])
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import warnings
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -123,6 +124,15 @@ def test_a_pipe_has_room_for_tables_whose_numbers_are_not_broken():
     show(Console(file=text, width=80), report, [])
     line = next(line for line in text.getvalue().splitlines() if "encoders." in line)
     assert "encoders.temperature.stem.enter.linear" in line and "0.01235" in line and "9.012" in line
+
+
+def test_a_name_between_colons_is_no_picture(tmp_path, monkeypatch, capsys):
+    """`module:two:` would be shown as a picture of a 2 by a library that means well."""
+    monkeypatch.chdir(tmp_path)
+    text = "from torch import nn\n\nclass two(nn.Module):\n    def forward(self, a, b):\n        return a\n"
+    Path("module_between_colons.py").write_text(text)
+    assert main(["model", "check", "--factory", "module_between_colons:two"]) == 2
+    assert "module_between_colons:two: forward(a, b)" in capsys.readouterr().err
 
 
 def test_quiet_says_nothing(capsys):
