@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import inspect
 import sys
 import warnings
 import zipfile
@@ -81,12 +82,22 @@ def wrap_module(name: str, module: nn.Module, entry: ModelEntry) -> LoadedModel:
 
 def _wrap(name: str, kind: str, module: nn.Module, entry: ModelEntry, specs: Mapping[str, InputSpec]) -> LoadedModel:
     convention = convention_of(name, module, specs)
+    if convention.named and not hasattr(module, "inputs"):
+        specs = _taken(module, specs)
     outputs = getattr(module, "outputs", ())
     named = isinstance(outputs, list | tuple) and all(isinstance(output, str) for output in outputs)
     return LoadedModel(
         name, kind, module.eval(), specs, state_hash(module.state_dict()), _count(module), convention,
         complete=convention.named, outputs=tuple(outputs) if named else (),
     )  # fmt: skip
+
+
+def _taken(module: nn.Module, specs: Mapping[str, InputSpec]) -> Mapping[str, InputSpec]:
+    """Of windows that nobody declared, those whose modality forward has a parameter for; all with ``**windows``."""
+    parameters = inspect.signature(module.forward).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return specs
+    return {name: spec for name, spec in specs.items() if name in parameters}
 
 
 def _count(module: nn.Module) -> int:

@@ -74,7 +74,9 @@ def _batch(subject: Subject, batch: int) -> tuple[Verdict, Tensor | None]:
     try:
         found = subject.infer(inputs, quality)
     except ModelFault as fault:
-        return fail(f"{fault}; expected a float tensor ({batch}, outputs)"), None
+        mode = "more than 1 value per channel" in str(fault)
+        likely = "; a batch norm is in training mode when it is called" if mode else ""
+        return fail(f"{fault}; expected a float tensor ({batch}, outputs){likely}"), None
     wanted = (batch, subject.output_dim) if subject.output_dim else (batch, "outputs")
     told = ", ".join(str(size) for size in wanted)
     if found.dim() != 2 or found.shape[0] != batch or found.shape[1] < 1:

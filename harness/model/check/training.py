@@ -167,7 +167,8 @@ def _convergence(course: Course) -> Verdict:
             "place where the inputs are lost (a dead or detached layer, a factor of 0, a saturated output)",
         )
     half, _ = _halves(course)
-    if _slope(np.log(np.maximum(half, np.finfo(float).tiny)))[2] < -1e-4:
+    falls = _slope(np.log(np.maximum(half, np.finfo(float).tiny)))[2] < -1e-4
+    if falls and course.losses[-1] < course.losses[0]:  # not on its way back from where it was thrown
         return verdict(
             Outcome.INCONCLUSIVE,
             f"the loss still falls after {len(course.losses)} steps ({course.losses[0]:.3g} to "

@@ -150,3 +150,11 @@ def test_a_batch_of_one_that_is_squeezed_away_is_named(checked, failed):
 
     wrong = failed(checked(Squeezed(), "shapes", shape=(10,)))
     assert "squeeze()" in wrong["batch 1"].reason and "batch 8" not in wrong
+
+
+def test_a_batch_norm_that_trains_and_gets_one_window_is_named(checked, failed):
+    class Trains(MixedRows):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.norm.train()(x))
+
+    assert "batch norm" in failed(checked(Trains(), "shapes", shape=(10,)))["batch 1"].reason

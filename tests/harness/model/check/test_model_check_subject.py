@@ -201,6 +201,16 @@ def test_an_error_within_torch_is_placed_at_the_line_that_led_there_and_a_convol
     assert "expected one of:" not in str(raised.value)
 
 
+def test_a_module_with_two_modalities_as_parameters_gets_those_two():
+    class Pair(nn.Module):
+        def forward(self, ecg: Tensor, eda: Tensor) -> Tensor:
+            return ecg.mean(dim=2) + eda.mean(dim=2)
+
+    subject = subject_of(Pair())
+    assert set(subject.shapes) == {"ecg", "eda"}
+    assert subject.infer(*subject.examples(2)).shape == (2, 1)
+
+
 def test_a_module_that_ends_the_process_is_a_finding():
     class Ends(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -212,6 +212,11 @@ def test_convergence_is_a_gain_that_the_windows_agree_on() -> None:
     assert judged_course(course_of(np.linspace(3, 2, 150), gained=-0.2)) == {"convergence": Outcome.INCONCLUSIVE}
 
 
+def test_a_loss_that_comes_back_from_where_the_steps_threw_it_is_no_reason_for_more_of_them() -> None:
+    thrown = np.concatenate([[1.0], np.geomspace(2000, 500, 149)])
+    assert judged_course(course_of(thrown, gained=-600.0))["convergence"] is Outcome.FAIL
+
+
 def test_windows_that_disagree_about_a_gain_do_not_decide() -> None:
     """A mean of 0.2 with an interval of about 0.5 to either side: nobody can say that nothing was learnt."""
     course = replace(course_of(np.full(150, 1.0)), gained=np.where(np.arange(64) % 2, 2.2, -1.8))
