@@ -160,9 +160,9 @@ _TORCH = (
         r"(?P<what>[\w.]+)\(\) (?:got an unexpected keyword argument|missing \d+ required positional argument|"
         r"takes \d+ positional arguments? but|got multiple values)",
         "a function is called with other arguments than it takes",
-        "{what} has other parameters than its caller believes: a model's forward must take one mapping "
-        "{{modality: tensor}}, or name exactly the modalities that it declares in `inputs`",
-        "give the module an attribute inputs with its modalities, or let forward(self, inputs) take a mapping",
+        "{what} has other parameters than its caller believes: another version of it, or a forward that wants what a "
+        "rig does not give (it gives one mapping {{modality: tensor}}, or the modalities that forward names)",
+        "compare that call with the definition; for a model, hil model check --only shapes says how it is called",
         88,
     ),
     _rule(

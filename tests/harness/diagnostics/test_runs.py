@@ -96,6 +96,14 @@ def test_a_sensor_that_stops_while_its_link_is_up_is_missing_data_in_its_modalit
     assert [line.split(":")[0] for line in found.evidence] == ["wrist/ppg", "wrist/eda", "wrist/temperature"]
 
 
+def test_sensors_that_lose_samples_each_for_itself_share_nothing(demo, stage):
+    lossy = [{"fault": "dropout", "mean_lost_percent": 15, "mean_burst_frames": 3}]
+    found = found_in(with_faults(demo, {"chest": lossy, "mood": lossy, "strap": UNPLUG}), stage)
+    assert "shared-hub" not in {one.rule for one in found}
+    told = {(one.rule, one.symptom.split()[0]) for one in found}
+    assert {("lost-samples", "chest"), ("lost-samples", "mood"), ("link-down", "strap")} <= told
+
+
 def test_a_stream_at_another_rate_than_declared_is_told_with_the_ratio(demo, stage):
     found = found_in(with_faults(demo, {}, chest={"clock": {"ppm": 30_000}}), stage)[0]
     assert found.rule == "wrong-rate"
@@ -163,8 +171,11 @@ class Memory(torch.nn.Module):
         return torch.empty(10**15, dtype=torch.uint8)
 
 class Call(torch.nn.Module):
-    def forward(self, ecg):
-        return ecg.mean(-1)
+    def forward(self, inputs):
+        return self.pooled(inputs["ecg"], -1)
+
+    def pooled(self, x):
+        return x.mean(-1)
 """
 
 
