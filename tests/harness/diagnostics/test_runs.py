@@ -112,7 +112,7 @@ def test_a_stream_at_another_rate_than_declared_is_told_with_the_ratio(demo, sta
 
 def test_bytes_that_come_in_batches_of_16_ms_are_an_ftdi_adapter_where_latency_is_at_stake(demo, stage):
     slow = with_faults(demo, {}, chest={"usb_latency_ms": 16})
-    found = found_in(replace(slow, limits={**demo.limits, "latency": {"max_ms": 12}}), stage)
+    found = found_in(replace(slow, limits={**demo.limits, "latency": {"max_ms": 8}}), stage)
     assert found[0].rule == "ftdi-latency-timer"
     assert "chest: bytes arrive every 16.0 ms" in found[0].evidence[0]
     generous = replace(slow, limits={"latency": {"max_ms": 100, "quantile": 0.95}})
