@@ -84,14 +84,15 @@ def machine_busy(case: Case) -> list[Diagnosis]:
     evidence = []
     if busy >= _BUSY_PERCENT:
         evidence.append(f"all cores of this machine were {busy:.0f} % busy in half of the run")
-    if late_ms >= _COARSE * case.spikes.budget_ms:
+    if sent_late := late_ms >= _COARSE * case.spikes.budget_ms:
         evidence.append(f"the simulators themselves sent up to {late_ms:.0f} ms late (p99)")
+    suffered = case.spikes.above or any(case.red(check) for check in _LATE)
     explains = case.accounted(_LATE)
-    if not evidence or not (explains or case.spikes.above):
-        return []
+    if not evidence or not (suffered or (sent_late and explains)):
+        return []  # a busy machine that made nothing late is no cause of anything
     cause = "other programs, or too many threads of this one, take the processor"
     step = "end what else runs (top), set model.threads below the number of cores, or use --virtual"
-    symptom = "high CPU use, and latency above the budget"
+    symptom = "high CPU use, and " + ("latency above the budget" if suffered else "simulated sensors that send late")
     return [Diagnosis("machine-busy", symptom, cause, tuple(evidence), step, 84, explains)]
 
 

@@ -108,6 +108,15 @@ def test_a_busy_machine_is_told_where_windows_were_late_and_not_where_they_were_
     assert late(spent=20.0, resources=busy) == []
 
 
+def test_a_busy_machine_is_not_blamed_for_a_run_that_is_too_short(a_recording, some_windows):
+    busy = rows(system_percent=np.full(30, 99.0))
+    windows = some_windows(50, 20.0)
+    recording = a_recording(
+        windows=windows, meta={"mode": "simulated"}, limits={"latency": {"max_ms": 100.0}}, resources=busy
+    )
+    assert [one.rule for one in diagnose(recording, judge(recording))] == ["too-short"]
+
+
 def test_simulators_that_send_late_are_told(late):
     found = late(host={"sender_lateness_us": {"chest": {"p99": 60_000.0}}})
     assert [one.rule for one in found] == ["machine-busy"]
