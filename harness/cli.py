@@ -29,6 +29,10 @@ from harness.verdict import EXIT_MEANING
 from harness.xdf_read import XdfError
 
 _CODES = "exit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_MEANING.items())
+_UNREAD = 141
+"""As a shell says it of a program whose output was closed."""
+_PLAIN_CODES = "exit codes:\n  0    it was printed\n  2    usage error"
+_SIMULATE_CODES = "exit codes:\n  0    ended by Ctrl-C or SIGTERM\n  2    usage error\n  3    the transport failed"
 _PROBE_CODES = "exit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in PROBE_MEANING.items())
 _USER = (RigError, commands.UsageError, RecordingError, XdfError)
 """Errors whose text says it all."""
@@ -46,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:  # who read our output wants no more of it, such as `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _UNREAD if hasattr(given, "junit") else 0  # nobody may take verdicts that were not read for PASS
     except (*_USER, SensorError, ModelError, OSError) as error:
         label = "" if isinstance(error, _USER) else f"{type(error).__name__}: "
         err.print(f"{label}{error}", style="red", markup=False, highlight=False, soft_wrap=True)
@@ -187,7 +191,9 @@ def _add_simulate(some: _Commands[argparse.ArgumentParser]) -> None:
         "  hil simulate heart-rate --transport tcp-client:127.0.0.1:9001       a virtual controller of these:\n"
         "      python -m bumble.apps.controllers tcp-server:_:9001 tcp-server:_:9002"
     )
-    simulate = _described(some.add_parser("simulate", help="serve a simulated sensor to any program"), about)
+    simulate = _described(
+        some.add_parser("simulate", help="serve a simulated sensor to any program"), about, _SIMULATE_CODES
+    )
     simulate.add_argument("sensor", help="see `hil list sensors`")
     simulate.add_argument("--rig", type=Path, help="take settings and simulation from this rig's role of that sensor")
     simulate.add_argument("--role", help="which role of --rig, where it has several of that sensor")
@@ -300,7 +306,9 @@ def _add_list(some: _Commands[argparse.ArgumentParser]) -> None:
         "Lists what there is, with every key that may stand in a rig file, its default and its meaning.\n\n"
         "  hil list faults | less"
     )
-    listing = _described(some.add_parser("list", help="list sensors, signals, faults or checks, with keys"), about)
+    listing = _described(
+        some.add_parser("list", help="list sensors, signals, faults or checks, with keys"), about, _PLAIN_CODES
+    )
     listing.add_argument("what", choices=["sensors", "signals", "faults", "checks"])
     listing.set_defaults(call=commands.show_list)
 
@@ -324,5 +332,7 @@ def _add_schema(some: _Commands[argparse.ArgumentParser]) -> None:
         "  # yaml-language-server: $schema=rig.schema.json\n\n"
         "  hil schema > rigs/rig.schema.json"
     )
-    schema = _described(some.add_parser("schema", help="print the JSON Schema of rig files, for editors"), about)
+    schema = _described(
+        some.add_parser("schema", help="print the JSON Schema of rig files, for editors"), about, _PLAIN_CODES
+    )
     schema.set_defaults(call=commands.schema)

@@ -32,7 +32,11 @@ class TcpOutlet:
         self._backlog = Backlog(self._write)
 
     def open(self, served: Served) -> None:
-        """Listen; SettingError if the port is taken."""
+        """Listen; SettingError if the port is taken, or is none."""
+        if not 0 <= self._port <= 65535:
+            raise SettingError(
+                f"cannot listen on 127.0.0.1:{self._port}: expected a port from 0 (any free one) to 65535"
+            )
         try:
             self.replug()
         except OSError as error:

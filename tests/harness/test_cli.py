@@ -387,3 +387,26 @@ def test_a_module_run_is_the_command():
     done = subprocess.run([sys.executable, "-m", "harness", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("hil ")
     assert Path(done.args[0]).exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [(["probe", "text-lines", "--simulate", "--quiet", "--json", "-"], 141), (["list", "checks"], 0)],
+)
+def test_verdicts_that_nobody_could_read_are_no_success(argv, code):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as out:
+        assert subprocess.run([sys.executable, "-m", "harness", *argv], stdout=out, check=False).returncode == code
+
+
+def test_a_tcp_port_beyond_65535_is_a_usage_error(capsys):
+    assert main(["simulate", "text-lines", "--tcp", "80000"]) == 2
+    assert "cannot listen on 127.0.0.1:80000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["simulate", "list", "schema"])
+def test_the_help_of_these_commands_names_their_exit_codes_too(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert "exit codes:\n  0 " in capsys.readouterr().out
