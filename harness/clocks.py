@@ -139,6 +139,10 @@ def _spans(stream: StreamData, device_ns: IntArray) -> list[Span]:
     return [Span(group[0].start, group[-1].start + group[-1].n, tuple(group)) for group in groups]
 
 
+_STANDS = 0.9
+"""Of the time by which a clock falls behind: it began anew or stood still, and does not merely run too slowly."""
+
+
 def _level(device_ns: IntArray, arrival_ns: IntArray) -> IntArray:
     """Device times at the pace of the arrivals: a rate that is wrong all the time is no series of steps. (n,)"""
     at_ns, floor_ns = floors(arrival_ns, (arrival_ns - device_ns).astype(np.float64))
@@ -146,7 +150,7 @@ def _level(device_ns: IntArray, arrival_ns: IntArray) -> IntArray:
         return device_ns
     half = len(at_ns) // 2  # the median over half of the time is that of most of it, whatever jumped once or twice
     tilt = float(np.median((floor_ns[-half:] - floor_ns[:half]) / (at_ns[-half:] - at_ns[:half])))
-    if abs(tilt) < CRYSTAL_PPM * 1e-6:
+    if abs(tilt) < CRYSTAL_PPM * 1e-6 or tilt > _STANDS:
         return device_ns
     return np.asarray(device_ns + np.rint(tilt / (1 - tilt) * (device_ns - device_ns[0])).astype(np.int64))
 

@@ -52,6 +52,16 @@ def test_a_delay_that_jumps_where_samples_are_lost_is_still_the_delay(a_stream):
     assert jumped(stream.device_ns, stream.arrival_ns, 800, 1e9 / 64) == "delay"
 
 
+def test_a_clock_that_begins_anew_in_the_middle_has_two_lines(a_stream):
+    """It falls behind by ten seconds in ten, as if it ran infinitely slowly."""
+    stream = a_stream(rate_hz=64.0, timed=True, keep=lambda i: i < 20 * 64)
+    again = np.arange(len(stream.time_ns)) >= 10 * 64
+    anew = replace(stream, device_ns=stream.device_ns - np.where(again, 10 * S, 0), segment=again.astype(np.int64))
+    spans = clock_of(anew).spans
+    assert [(span.start, span.stop) for span in spans] == [(0, 640), (640, 1280)]
+    assert all(abs(fit.drift_ppm) < 1 for span in spans for fit in span.fits)
+
+
 def test_the_line_is_that_of_the_least_delayed_stretch(a_stream):
     stream = arriving(a_stream(seconds=60.0), lambda t: np.where((t >= 20) & (t < 40), 0.7, 0.2))
     clock = clock_of(stream)
