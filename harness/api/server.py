@@ -54,6 +54,8 @@ class RefusalError(Exception):
     text: str
     where: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    waited: bool = False
+    """For the model, all the time that was allowed."""
 
 
 def as_refusal(error: WireError | RefusalError | ClientDisconnect) -> RefusalError:
@@ -160,7 +162,7 @@ class ModelServer:
     async def _infer(self, request: Request) -> Response:
         """Run the model on what the body holds."""
         served, began_ns = self.served, self.served.clock.now_ns()
-        windows = 0
+        windows, waited = 0, True
         facts: dict[str, Any] = {"model_version": served.model.name}
         try:
             body = await read_body(request, served.limits.body_bytes, served.limits.patience_s)
@@ -172,10 +174,10 @@ class ModelServer:
             status, facts["model_ms"], answer = 200, round(ms, 3), reply(served.answer(outputs, ms))
         except (WireError, RefusalError, ClientDisconnect) as error:
             refused = as_refusal(error)
-            status, answer = refused.status, refusal(refused)
+            status, answer, waited = refused.status, refusal(refused), refused.waited
             facts["error"] = _without_payload(error) if isinstance(error, WireError) else refused.text
         latency_ms = round(self._since_ms(began_ns), 3)
-        self._note(status, latency_ms)
+        self._note(status, latency_ms if waited else None)
         answered, missed = (windows, 0) if status == 200 else (0, windows)
         self._log_event(
             "model_inference",
@@ -203,25 +205,30 @@ class ModelServer:
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), limit_ms / 1e3)
         except TimeoutError:
-            raise self._late(f"the model did not answer within {limit_ms:g} ms") from None
+            raise self._late(f"the model did not answer within {limit_ms:g} ms", waited=True) from None
         except Exception as error:  # noqa: BLE001 - whatever a user's model or its engine raises
             self.metrics.fault("raised")
             text = str(error) if isinstance(error, ModelError) else f"{type(error).__name__}: {error}"
             raise RefusalError(500, text) from None
 
-    def _late(self, text: str) -> RefusalError:
+    def _late(self, text: str, waited: bool = False) -> RefusalError:
         self.metrics.fault("late")
-        return RefusalError(503, text, headers=self._later())
+        return RefusalError(503, text, headers=self._later(), waited=waited)
 
     def _later(self) -> dict[str, str]:
         return {"Retry-After": str(max(1, math.ceil(self.served.limits.timeout_ms / 1e3)))}
 
-    def _note(self, status: int, latency_ms: float) -> None:
-        """For /health: a client's mistakes say nothing about ours."""
+    def _note(self, status: int, latency_ms: float | None) -> None:
+        """For /health: a client's mistakes say nothing about ours.
+
+        No latency where the model gave no answer and was not waited for: refusals take a millisecond, and their mean
+        would say that all is well just when nothing is answered.
+        """
         if 400 <= status < 500:
             return
         self._failed.append(status >= 500)
-        self.monitor.record_metric("latency_ms", latency_ms)
+        if latency_ms is not None:
+            self.monitor.record_metric("latency_ms", latency_ms)
         self.monitor.record_metric("errors_percent", 100.0 * sum(self._failed) / len(self._failed))
         self.monitor.check_thresholds(self.alerts)
 

@@ -245,6 +245,24 @@ def test_health_is_ok_until_a_threshold_is_crossed_and_says_which(moody):
     assert "errors_percent above threshold" in ill.json()["alerts"][0][1]
 
 
+def test_refusals_while_the_model_is_stuck_do_not_look_like_fast_answers(moody):
+    client, app = moody(limits=Limits(timeout_ms=200), alerts={"latency_ms": 150.0, "errors_percent": 5.0})
+    assert ask(client, HANGS).status_code == 503
+    assert [ask(client, A).status_code for _ in range(9)] == [503] * 9
+    metrics = client.get("/health").json()["metrics"]
+    assert metrics["latency_ms"]["min"] >= 200.0
+    assert metrics["errors_percent"]["current"] == 100.0
+    app.served.model.module.release.set()
+    assert "latency_ms above threshold" in json.dumps(client.get("/health").json()["alerts"])
+
+
+def test_a_model_that_raises_at_once_has_no_latency(moody):
+    client, _ = moody()
+    ask(client, RAISES)
+    metrics = client.get("/health").json()["metrics"]
+    assert "latency_ms" not in metrics and metrics["errors_percent"]["current"] == 100.0
+
+
 def test_a_clients_mistakes_are_no_illness(moody):
     client, _ = moody()
     for _ in range(12):
