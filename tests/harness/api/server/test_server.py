@@ -182,6 +182,19 @@ def test_metrics_are_prometheus_text_and_count_exactly(moody):
     assert app.served.model.sha256 in info and "served_models:Moody" in info
 
 
+def test_metrics_hold_no_times_of_creation_and_leave_other_registries_theirs(moody):
+    import prometheus_client
+
+    client, _ = moody()
+    ask(client, A)
+    names = {key[0] for key in series(client)}
+    assert not [name for name in names if name.endswith("_created")]
+    assert {"hil_http_requests_total", "hil_model_seconds_bucket", "hil_model_seconds_sum"} <= names
+    theirs = prometheus_client.CollectorRegistry()
+    prometheus_client.Counter("theirs", "Of the same process.", registry=theirs)
+    assert b"theirs_created" in prometheus_client.generate_latest(theirs)
+
+
 def test_the_second_look_at_metrics_counts_the_first(moody):
     client, _ = moody()
     client.get("/metrics")
