@@ -76,6 +76,7 @@ def serve(given: argparse.Namespace, err: Console) -> int:
     from harness.api.server import ModelServer
 
     entry, limits, alerts = model_of(given), limits_of(given), alerts_of(given.alert)
+    _log_has_a_place(given.log)
     host = given.host or "127.0.0.1"
     with contextlib.closing(running.bind(host, given.port)) as bound, _log(given.log) as log:  # loading takes seconds
         local = running.is_loopback(bound)
@@ -208,6 +209,14 @@ def alerts_of(given: Sequence[str]) -> dict[str, float]:
         if math.isnan(made[name]):
             raise UsageError(f"--alert: expected a number after {name}=, found {limit!r}: nothing exceeds that")
     return made
+
+
+def _log_has_a_place(path: Path | None) -> None:
+    """UsageError: a folder that is not there is a slip more often than a wish."""
+    if path is not None and not path.parent.is_dir():
+        raise UsageError(f"--log: there is no folder {str(path.parent)!r}")
+    if path is not None and path.is_dir():
+        raise UsageError(f"--log: {str(path)!r} is a folder; give the name of a file in it")
 
 
 def _version() -> str:

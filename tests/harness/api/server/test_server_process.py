@@ -122,6 +122,19 @@ def test_what_cannot_be_served_is_a_usage_error(options, word):
     assert word in refused(*options)
 
 
+def test_a_log_in_a_folder_that_is_not_there_makes_none(tmp_path, monkeypatch):
+    from harness.api import running
+
+    def stopped(app, bound, ready):
+        raise AssertionError("served")
+
+    monkeypatch.setattr(running, "until_stopped", stopped)
+    path = tmp_path / "no" / "such" / "events.jsonl"
+    assert refused("--port", "0", "--log", str(path)) == f"--log: there is no folder {str(path.parent)!r}"
+    assert not (tmp_path / "no").exists()
+    assert "is a folder" in refused("--port", "0", "--log", str(tmp_path))
+
+
 def test_a_rig_that_is_not_there_is_said_as_by_the_other_commands():
     with pytest.raises(RigError, match="cannot read the rig file"):
         command.serve(given("nowhere.rig.yaml", "--port", "0"), Console(stderr=True))
