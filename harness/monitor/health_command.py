@@ -17,7 +17,7 @@ from rich.table import Table
 
 from drivers.clock import RealClock, to_ns
 from harness.commands import UsageError
-from harness.monitor.health_source import UnreachableError, from_log, from_run, from_server, is_url
+from harness.monitor.health_source import UnknownMetricError, UnreachableError, from_log, from_run, from_server, is_url
 from harness.report.document import to_json
 
 _ABOUT = """Prints metrics (of their last ten values), and alerts: of a server, of a recorded run, or from a log.
@@ -27,6 +27,8 @@ _ABOUT = """Prints metrics (of their last ten values), and alerts: of a server, 
   hil health runs/demo-20260101T120000000000Z     a run, as it ended
   hil health run.jsonl --above latency_ms=50      from a log, by a threshold of one's own
 
+A run or log in which a window brought no answer in time alerts (misses above 0), and so does a run whose latency
+exceeds its rig's limit; --above and the rig's `health:` set other thresholds for a metric.
 Of a server, an alert is one that stands; of a run or a log, one that was raised at any time."""
 _CODES = """exit codes:
   0    no alert
@@ -78,6 +80,8 @@ def show_health(given: argparse.Namespace, err: Console) -> int:
 def _once(given: argparse.Namespace, limits: Mapping[str, float], err: Console) -> int:
     try:
         report = health_of(given.what, limits, given.timeout)
+    except UnknownMetricError as error:
+        raise UsageError(f"--above: {given.what} has {error}") from error
     except UnreachableError as error:
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return 3
@@ -93,7 +97,7 @@ def _once(given: argparse.Namespace, limits: Mapping[str, float], err: Console) 
 
 
 def health_of(what: str, limits: Mapping[str, float], timeout_s: float) -> dict[str, Any]:
-    """The report of a URL, a run's folder or a log; UnreachableError, RecordingError or OSError."""
+    """The report of a URL, a run's folder or a log; UnreachableError, UnknownMetricError, RecordingError or OSError."""
     if is_url(what):
         return from_server(what, timeout_s)
     path = Path(what)
@@ -127,6 +131,10 @@ def show(out: Console, what: str, report: Mapping[str, Any]) -> None:
     for name, values in report["metrics"].items():
         table.add_row(escape(name), *(f"{values[key]:.4g}" for key in ("current", "average", "min", "max")))
     out.print(table)
+    if report.get("missed"):
+        of = f" of {report['windows']}" if "windows" in report else ""
+        text = f"{report['missed']}{of} windows brought no answer, or brought it too late"
+        out.print(text, style="yellow", markup=False, highlight=False, soft_wrap=True)
     for at_s, text in report["alerts"]:
         out.print(f"{_when(at_s)} {text}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if report.get("reason"):

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 import numpy as np
+from numpy.typing import NDArray
 
 from drivers.clock import VirtualClock, to_ns
 from harness.monitor.health import HealthMonitor
 from harness.monitor.log_reader import LogEvent, iter_log
-from harness.monitor.run_metrics import INBOX, LATENCY, MEMORY, MISSES, QUALITY
+from harness.monitor.run_metrics import INBOX, LATENCY, MEMORY, METRICS, MISSES, MISSES_LIMIT, QUALITY, metric_problem
+
+if TYPE_CHECKING:
+    from harness.recording import Recording
 
 REPORT = "report.json"
 _MOST_BYTES = 4_000_000
@@ -25,6 +29,10 @@ _MOST_BYTES = 4_000_000
 
 class UnreachableError(Exception):
     """There is no report to be had; the message says why and what to try."""
+
+
+class UnknownMetricError(ValueError):
+    """A threshold is for a metric that cannot come; the message says what there is."""
 
 
 def is_url(what: str) -> bool:
@@ -86,14 +94,23 @@ def _is_alert(alert: Any) -> bool:
 
 def from_run(folder: Path, limits: Mapping[str, float] | None = None) -> dict[str, Any]:
     """The health of a recorded run: as it was reported, or, where ``limits`` are given or nothing was reported, worked
-    out again from the recording. ``alert`` if there was one at any time. RecordingError."""
-    if limits is None:
-        try:
-            said = json.loads((folder / REPORT).read_text("utf-8"))["host"]["health"]
-            return over_all(checked(said))
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # of a virtual run, or of one that was killed
-    return over_all(_from_recording(folder, limits))
+    out again from the recording. ``alert`` if there was one at any time.
+
+    ``limits`` go before those of the rig. What a recording does not keep is judged by its last values as they were
+    reported. RecordingError; UnknownMetricError.
+    """
+    said = _reported(folder)
+    if limits is None and said is not None:
+        return over_all(said)
+    return over_all(_from_recording(folder, limits or {}, said))
+
+
+def _reported(folder: Path) -> dict[str, Any] | None:
+    """What the run said of its health; None for a virtual run, or one that was killed."""
+    try:
+        return checked(json.loads((folder / REPORT).read_text("utf-8"))["host"]["health"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def over_all(report: dict[str, Any]) -> dict[str, Any]:
@@ -101,27 +118,65 @@ def over_all(report: dict[str, Any]) -> dict[str, Any]:
     return {**report, "status": "alert" if report["alerts"] else "ok"}
 
 
-def _from_recording(folder: Path, limits: Mapping[str, float] | None) -> dict[str, Any]:
+def _from_recording(folder: Path, limits: Mapping[str, float], said: Mapping[str, Any] | None) -> dict[str, Any]:
     from harness.latency import latencies_ms
     from harness.monitor.run_health import thresholds_of
     from harness.monitor.run_log import latency_limit_ms
     from harness.recording_files import load_recording
 
     recording = load_recording(folder)
-    above, below = thresholds_of(recording.rig) if limits is None else (limits, {})
-    spent, due_ns = latencies_ms(recording), recording.windows.stamps_ns[:, 0]
-    rows = [(at, LATENCY, ms) for at, ms in zip(due_ns.tolist(), spent.tolist(), strict=True) if math.isfinite(ms)]
-    missed = ~(spent <= latency_limit_ms(recording.rig))
+    kept = said["metrics"] if said is not None else {}
+    heard = {key.split("/")[0] for key in recording.streams}
+    silent = [f"{QUALITY}{role}/" for role in recording.rig.sensors if role not in heard]
+    _refuse_unknown(limits, [*METRICS, *(QUALITY + key for key in recording.streams), *kept], silent)
+    above, below = thresholds_of(recording.rig)
+    above = {**above, **limits}
+    missed = ~(latencies_ms(recording) <= latency_limit_ms(recording.rig))
+    began = recording.host.get("utc")
+    shift_ns = to_ns(datetime.fromisoformat(began).timestamp() if began else 0.0) - recording.start_ns
+    rows = sorted(_rows(recording, missed))
+    report = replayed(((at + shift_ns, name, value) for at, name, value in rows), above, below)
+    further = {name: values for name, values in kept.items() if name not in report["metrics"]}
+    at_s = (recording.stop_ns + shift_ns) / 1e9
+    alerts = [
+        [at_s, f"ALERT: {name} above threshold: {values['average']:.2f} > {limits[name]}"]
+        for name, values in further.items()
+        if name in limits and values["average"] > limits[name]
+    ]
+    report |= {"metrics": {**report["metrics"], **further}, "alerts": [*report["alerts"], *alerts]}
+    return {**report, "windows": len(missed), "missed": int(np.count_nonzero(missed))}
+
+
+def _rows(recording: Recording, missed: NDArray[np.bool_]) -> Iterator[tuple[int, str, float]]:
+    """(Time on the run's clock, metric, value) of all that a recording holds, metric after metric."""
+    from harness.latency import latencies_ms
+    from harness.quality import scores_of
+
+    due_ns = recording.windows.stamps_ns[:, 0]
+    for at, ms in zip(due_ns.tolist(), latencies_ms(recording).tolist(), strict=True):
+        if math.isfinite(ms):
+            yield at, LATENCY, ms
     seconds = (due_ns - recording.start_ns) // to_ns(1.0)
     for second in np.unique(seconds).tolist():
         at_ns = recording.start_ns + to_ns(second + 1.0)
-        rows.append((at_ns, MISSES, float(np.count_nonzero(missed[seconds == second]))))
+        yield at_ns, MISSES, float(np.count_nonzero(missed[seconds == second]))
     for name, column, scale in ((MEMORY, "rss_bytes", 1e-6), (INBOX, "inbox_depth", 1.0)):
         values = recording.resources.column(column) * scale
-        rows += [(at, name, v) for at, v in zip(recording.resources.at_ns.tolist(), values.tolist(), strict=True)]
-    began = recording.host.get("utc")
-    shift_ns = to_ns(datetime.fromisoformat(began).timestamp() if began else 0.0) - recording.start_ns
-    return replayed(((at + shift_ns, name, value) for at, name, value in sorted(rows)), above, below)
+        yield from ((at, name, v) for at, v in zip(recording.resources.at_ns.tolist(), values.tolist(), strict=True))
+    for key, stream in recording.streams.items():
+        ends_ns, found = scores_of(recording, stream)
+        for at, score in zip(ends_ns.tolist(), found.score.tolist(), strict=True):
+            if math.isfinite(score):
+                yield at, QUALITY + key, score
+
+
+def _refuse_unknown(limits: Mapping[str, float], known: Iterable[str], unsure: Iterable[str]) -> None:
+    """UnknownMetricError for the first limit that nothing could ever cross."""
+    known, unsure = list(known), tuple(unsure)
+    for name in limits:
+        problem = metric_problem(name, known, unsure)
+        if problem:
+            raise UnknownMetricError(problem)
 
 
 def replayed(
@@ -150,21 +205,41 @@ _VALUES = {
 
 def from_log(path: Path, above: Mapping[str, float] | None = None) -> dict[str, Any]:
     """The health of what wrote a log: metrics from its events, and its alerts. ``alert`` if there was one at any time;
-    ``above``: thresholds to judge by besides. OSError."""
+    ``above``: thresholds to judge by besides; ``misses`` has one in any case. OSError; UnknownMetricError."""
+    given = above or {}
     alerts: list[list[Any]] = []
+    told: set[str] = set()
+    roles: dict[str, None] = {}
+    missed = 0.0
 
     def rows() -> Iterator[tuple[int, str, float]]:
+        nonlocal missed
         for event in iter_log(path):
             if not isinstance(event, LogEvent):
                 continue
             at_s = event.utc.timestamp()
             if event.event_type == "alert" and event.data.get("state") == "beyond":
                 alerts.append([at_s, _alert_text(event)])
+                told.add(str(event.data.get("metric")))
+            if event.event_type == "run_started" and isinstance(event.data.get("sensors"), dict):
+                roles.update(dict.fromkeys(event.data["sensors"]))
             for name, value in _metrics_of(event):
+                missed += value if name == MISSES else 0.0
                 yield to_ns(at_s), name, value
 
-    report = replayed(rows(), above or {}, {})
-    return over_all({**report, "alerts": (alerts + [list(alert) for alert in report["alerts"]])[-10:]})
+    report = replayed(rows(), {MISSES: MISSES_LIMIT, **given}, {})
+    scored = [name for name in report["metrics"] if name.startswith(QUALITY)]
+    silent = [f"{QUALITY}{role}/" for role in roles if not any(n.startswith(f"{QUALITY}{role}/") for n in scored)]
+    fields = [metric for pairs in _VALUES.values() for _, metric in pairs]
+    _refuse_unknown(given, [*METRICS, *fields, *report["metrics"]], silent)
+    found = [list(alert) for alert in report["alerts"]]
+    if MISSES in told and MISSES not in given:  # the run said so itself
+        found = [alert for alert in found if not alert[1].startswith(f"ALERT: {MISSES} ")]
+    return over_all({**report, "missed": int(missed), "alerts": sorted(alerts + found, key=_alert_time)[-10:]})
+
+
+def _alert_time(alert: Sequence[Any]) -> float:
+    return float(alert[0])
 
 
 def _metrics_of(event: LogEvent) -> Iterator[tuple[str, float]]:

@@ -12,7 +12,7 @@ from drivers.quality import Scores
 from drivers.types import IntArray
 from harness.monitor.health import Crossing, HealthMonitor
 from harness.monitor.run_log import latency_limit_ms, window_latencies_ms
-from harness.monitor.run_metrics import INBOX, LATENCY, MEMORY, MISSES, QUALITY
+from harness.monitor.run_metrics import INBOX, LATENCY, MEMORY, MISSES, MISSES_LIMIT, QUALITY
 from harness.observer import Observer
 from harness.rig import Rig
 
@@ -20,9 +20,10 @@ _EVERY_NS = to_ns(1.0)
 
 
 def thresholds_of(rig: Rig) -> tuple[Mapping[str, float], Mapping[str, float]]:
-    """Limits from above and from below; the latency's is that of the rig's check unless the rig says else."""
+    """Limits from above and from below. Unless the rig says else, the latency's is that of its check, and no window
+    may stay without an answer in time."""
     checked = {LATENCY: latency_limit_ms(rig)} if "latency" in rig.limits else {}
-    return {**checked, **rig.health.above}, dict(rig.health.below)
+    return {**checked, MISSES: MISSES_LIMIT, **rig.health.above}, dict(rig.health.below)
 
 
 class RunHealth(Observer):
@@ -33,7 +34,7 @@ class RunHealth(Observer):
         self._above, self._below = thresholds_of(rig)
         self._limit_ms = latency_limit_ms(rig)
         self._waited: tuple[str, ...] = ()
-        self._checked_ns = self._misses = 0
+        self._checked_ns = self._misses = self._windows = self._missed = 0
         self._memory: Callable[[], float] = lambda: float("nan")
         self.monitor: HealthMonitor | None = None
 
@@ -57,7 +58,10 @@ class RunHealth(Observer):
         if self.monitor is None:
             return
         spent = window_latencies_ms(self._rig, stamps_ns, self._waited)
-        self._misses += int(np.count_nonzero(~(spent <= self._limit_ms)))
+        missed = int(np.count_nonzero(~(spent <= self._limit_ms)))
+        self._misses += missed
+        self._missed += missed
+        self._windows += len(spent)
         for latency_ms in spent[np.isfinite(spent)].tolist():
             self.monitor.record_metric(LATENCY, latency_ms)
 
@@ -82,11 +86,13 @@ class RunHealth(Observer):
             self.monitor.check_thresholds(self._above, self._below)
 
     def host(self) -> dict[str, Any]:
-        """``health``: the report, its thresholds, and those whose metric never came."""
+        """``health``: the report, how many windows there were and were missed in all, the thresholds, and those whose
+        metric never came."""
         if self.monitor is None:
             return {}
         self._check()
         report = self.monitor.get_health_report()
         silent = [name for name in (*self._above, *self._below) if name not in report["metrics"]]
         thresholds = {"above": dict(self._above), "below": dict(self._below), "never_recorded": silent}
-        return {"health": {"status": self.monitor.status, **report, "thresholds": thresholds}}
+        totals = {"windows": self._windows, "missed": self._missed}
+        return {"health": {"status": self.monitor.status, **report, **totals, "thresholds": thresholds}}

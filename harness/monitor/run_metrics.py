@@ -24,6 +24,23 @@ METRICS = {
 """Metric -> what it is; beside them ``quality/ROLE/STREAM``, 0 to 1, once a second."""
 
 
+MISSES_LIMIT = 0.0
+"""Above it, unless somebody says else: one window without its answer in ten seconds is told."""
+
+
+def metric_problem(name: str, known: Iterable[str], unsure: Iterable[str] = ()) -> str:
+    """Why there can be no metric of this name, with what there is; empty if there can be.
+
+    ``unsure``: beginnings of names of which nobody knows yet whether they will come.
+    """
+    known = list(dict.fromkeys(known))
+    if name in known or name.startswith(tuple(unsure)):
+        return ""
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"no metric {name!r}; {hint}There are {', '.join(known)}"
+
+
 def health_problems(
     health: Mapping[str, Any], streams: Mapping[str, Iterable[StreamSpec] | None]
 ) -> list[tuple[Where, str]]:

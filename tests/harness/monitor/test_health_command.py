@@ -185,14 +185,68 @@ def test_a_run_that_was_too_slow_for_a_while_has_alerted(a_run, capsys):
     folder = a_run(slow, host={"utc": "2026-01-01T12:00:00+00:00"})
     report = from_run(folder)
     assert report["status"] == "alert"
-    ((at_s, text),) = report["alerts"]
+    (_, missed), (at_s, text) = sorted(report["alerts"], key=lambda alert: "latency" in alert[1])
+    assert missed.startswith("ALERT: misses above threshold: ")
+    assert (report["windows"], report["missed"]) == (100, 21)
     # the mean of ten exceeds 100 ms with the seventh slow one: 7 * 150 + 3 * 20 = 111 * 10; due at 4 + 46 * 0.08 s
     assert text == "ALERT: latency_ms above threshold: 111.00 > 100.0"
     assert at_s == pytest.approx(1767268800.0 + 4.0 + 46 * 0.08)
     assert main(["health", str(folder)]) == 1
-    assert main(["health", str(folder), "--above", "latency_ms=200"]) == 0
+    assert main(["health", str(folder), "--above", "latency_ms=200"]) == 1
+    assert main(["health", str(folder), "--above", "latency_ms=200", "--above", "misses=20"]) == 0
     out = capsys.readouterr().out
     assert "12:00:07 ALERT: latency_ms" in out
+    assert out.count("21 of 100 windows brought no answer, or brought it too late") == 3
+
+
+def test_one_window_without_an_answer_alerts_however_long_ago(a_run):
+    latency_ms = np.full(300, 20.0)
+    latency_ms[30] = np.nan
+    report = from_run(a_run(latency_ms))
+    assert report["metrics"]["latency_ms"]["max"] == 20.0 and report["metrics"]["misses"]["max"] == 0.0
+    ((_, text),) = report["alerts"]
+    assert report["status"] == "alert" and text.startswith("ALERT: misses above threshold: ")
+
+
+def test_what_a_recording_does_not_keep_stays_in_the_table_and_is_judged_as_it_was_reported(a_run):
+    folder = a_run(np.full(50, 20.0))
+    said = a_report(24.0)
+    said["metrics"]["inbox_depth"] = {"current": 3.0, "average": 2.0, "min": 1.0, "max": 3.0}
+    (folder / "report.json").write_text(json.dumps({"host": {"health": said}}))
+    report = from_run(folder, {"latency_ms": 50.0})
+    assert report["metrics"]["inbox_depth"] == said["metrics"]["inbox_depth"]
+    assert report["metrics"]["latency_ms"]["max"] == 20.0
+    assert from_run(folder, {"inbox_depth": 2.5})["status"] == "ok"
+    assert from_run(folder, {"inbox_depth": 1.5})["alerts"][0][1] == "ALERT: inbox_depth above threshold: 2.00 > 1.5"
+
+
+def test_thresholds_of_ones_own_leave_the_quality_in_the_table(tmp_path, capsys):
+    rig = (
+        "schema: 1\nname: one\nduration_s: 20\nseed: 7\nsimulate: true\n"
+        "sensors:\n  chest: {sensor: openbci-cyton, settings: {streams: {ecg: [1]}}}\nlimits:\n  delivery: {}\n"
+    )
+    (tmp_path / "one.rig.yaml").write_text(rig)
+    folder = tmp_path / "run"
+    assert main(["run", str(tmp_path / "one.rig.yaml"), "--virtual", "--out", str(folder), "--quiet"]) == 0
+    assert main(["health", str(folder), "--json", str(tmp_path / "a.json"), "--quiet"]) == 0
+    assert main(["health", str(folder), "--above", "latency_ms=99", "--json", str(tmp_path / "b.json"), "--quiet"]) == 0
+    a, b = (json.loads((tmp_path / name).read_text())["metrics"] for name in ("a.json", "b.json"))
+    assert a == b and {"latency_ms", "misses", "quality/chest/ecg", "quality/chest/accel"} <= set(a)
+    assert a["quality/chest/ecg"]["average"] > 0.5
+    assert main(["health", str(folder), "--above", "quality/chest/ecg=0.1", "--quiet"]) == 1
+    assert main(["health", str(folder), "--above", "quality/chest/egc=0.1", "--quiet"]) == 2
+    assert "did you mean 'quality/chest/ecg'?" in capsys.readouterr().err
+
+
+def test_a_metric_that_no_run_has_is_a_usage_error_and_not_ok(a_run, capsys):
+    folder = str(a_run(np.full(50, 20.0)))
+    assert main(["health", folder, "--above", "latencyms=5"]) == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert "no metric 'latencyms'; did you mean 'latency_ms'?" in err
+    assert "latency_ms, misses, inbox_depth, rss_mb" in err
+    assert main(["health", folder, "--above", "rss_mb=5"]) == 0  # there is one, and it has no values here
+    assert main(["health", folder, "--above", "quality/chest/ecg=0.5"]) == 0  # a sensor that never came
+    assert main(["health", folder, "--above", "quality/wrist/ecg=0.5"]) == 2
 
 
 def test_what_the_process_used_is_part_of_it(a_run):
@@ -242,14 +296,31 @@ def test_the_health_of_a_log_is_that_of_its_events(tmp_path, capsys):
         log.log_event("data_quality_check", sensor="chest", stream="chest/ecg", quality_score=0.75, flags=[])
         log.log_event("data_quality_check", sensor="heart_rate", quality_score=0.95)
         log.log_event("data_quality_check", sensor="wrist", quality_score=None)
-    report = from_log(path)
-    assert report["status"] == "ok"
+    report = from_log(path, {"misses": 1.0})
+    assert report["status"] == "ok" and report["missed"] == 10
+    assert [text for _, text in from_log(path)["alerts"]] == ["ALERT: misses above threshold: 0.50 > 0.0"]
     assert report["metrics"]["latency_ms"] == {"current": 19.0, "average": 14.5, "min": 10.0, "max": 19.0}
     assert report["metrics"]["misses"]["average"] == 0.5
     assert report["metrics"]["quality/chest/ecg"]["current"] == 0.75
     assert report["metrics"]["quality/heart_rate"]["current"] == 0.95
-    assert main(["health", str(path)]) == 0
-    assert main(["health", str(path), "--above", "latency_ms=14"]) == 1
+    assert main(["health", str(path)]) == 1
+    assert "10 windows brought no answer, or brought it too late" in capsys.readouterr().out
+    assert main(["health", str(path), "--above", "misses=1"]) == 0
+    assert main(["health", str(path), "--above", "latency_ms=14", "--above", "misses=1"]) == 1
+    assert main(["health", str(path), "--above", "latencyms=5"]) == 2
+    assert "no metric 'latencyms'; did you mean 'latency_ms'?" in " ".join(capsys.readouterr().err.split())
+    assert main(["health", str(path), "--above", "rss_mb=1", "--above", "misses=1"]) == 0
+    assert main(["health", str(path), "--above", "quality/chest/egc=1", "--above", "misses=1"]) == 2
+
+
+def test_misses_that_a_log_alerts_of_itself_are_told_once(tmp_path):
+    path = tmp_path / "run.jsonl"
+    with EventLog(path) as log:
+        log.log_event("run_started", sensors={"chest": "openbci-cyton"})
+        log.log_event("model_inference", n=12, latency_ms=5.0, max_ms=6.0, misses=3)
+        log.log_event("alert", metric="misses", state="beyond", mean=3.0, limit=0.0, side="above")
+    assert [text for _, text in from_log(path)["alerts"]] == ["ALERT: misses above threshold: 3.0 against 0.0"]
+    assert from_log(path, {"quality/chest/ecg": 0.5})["missed"] == 3  # not scored yet
 
 
 def test_an_alert_in_a_log_counts(tmp_path):

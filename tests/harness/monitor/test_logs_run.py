@@ -252,7 +252,8 @@ def test_the_health_of_a_good_run_is_in_its_host_facts_without_alerts():
     recording = run_session(Observers([RunHealth(RIG)]))
     health = recording.host["health"]
     assert health["status"] == "ok" and health["alerts"] == []
-    assert health["thresholds"] == {"above": {"latency_ms": 100.0}, "below": {}, "never_recorded": []}
+    assert health["thresholds"] == {"above": {"latency_ms": 100.0, "misses": 0.0}, "below": {}, "never_recorded": []}
+    assert (health["windows"], health["missed"]) == (len(recording.windows.stamps_ns), 0)
     assert set(health["metrics"]) == {
         "latency_ms", "misses", "inbox_depth", "rss_mb", "quality/chest/ecg", "quality/chest/accel"
     }  # fmt: skip
@@ -282,9 +283,29 @@ def test_in_virtual_time_there_is_no_health_of_the_host():
 
 
 def test_the_rigs_latency_limit_is_the_threshold_unless_it_says_else():
-    assert thresholds_of(RIG) == ({"latency_ms": 100.0}, {})
-    assert thresholds_of(replace(RIG, health=HealthEntry(above={"latency_ms": 20.0}))) == ({"latency_ms": 20.0}, {})
-    assert thresholds_of(replace(RIG, limits={"delivery": {}})) == ({}, {})
+    assert thresholds_of(RIG) == ({"latency_ms": 100.0, "misses": 0.0}, {})
+    own = replace(RIG, health=HealthEntry(above={"latency_ms": 20.0, "misses": 2.0}))
+    assert thresholds_of(own) == ({"latency_ms": 20.0, "misses": 2.0}, {})
+    assert thresholds_of(replace(RIG, limits={"delivery": {}})) == ({"misses": 0.0}, {})
+
+
+def test_windows_that_were_never_answered_alert_though_those_that_were_came_in_time():
+    health = RunHealth(RIG)
+    clock = StepClock(VirtualClock())
+    health.opened(clock)
+    health.begun(0, ())
+    for second in range(30):
+        due_ns = to_ns(second) + np.arange(10, dtype=np.int64) * to_ns(0.1)
+        stamps = due_ns[:, None] + np.arange(6, dtype=np.int64) * to_ns(0.001)
+        if second == 5:
+            stamps[3:, 4:] = -1
+        health.windows(stamps, np.zeros((10, 0), dtype=bool))
+        clock.sleep_until(to_ns(second + 1))
+        health.beside(clock.now_ns(), 0)
+    found = health.host()["health"]
+    assert (found["windows"], found["missed"]) == (300, 7)
+    assert found["status"] == "ok" and found["metrics"]["misses"]["max"] == 0.0  # the last ten seconds were fine
+    assert [text for _, text in found["alerts"]] == ["ALERT: misses above threshold: 1.17 > 0.0"]  # 7 / 6 seconds
 
 
 class Broken(Observer):
