@@ -95,6 +95,8 @@ def model_check(given: argparse.Namespace, err: Console) -> int:
         found.add(Note("all", text))
     host = {"torch": torch.__version__, "threads": settings.threads}
     report = document(model_facts(subject), host, settings, found.verdicts, found.notes, found.tables)
+    if not given.quiet:  # first: a disk that is full must not take away what took minutes
+        show(err if str(given.json) == "-" else Console(emoji=False), report, found.verdicts, given.tables)
     if given.json is not None:
         text = to_json(report)
         if str(given.json) == "-":
@@ -104,8 +106,6 @@ def model_check(given: argparse.Namespace, err: Console) -> int:
             given.json.write_text(text, encoding="utf-8")
     if given.junit is not None:
         given.junit.write_text(to_junit(report, found.verdicts), encoding="utf-8")
-    if not given.quiet:
-        show(err if str(given.json) == "-" else Console(emoji=False), report, found.verdicts, given.tables)
     return int(report["outcome"]["exit_code"])
 
 

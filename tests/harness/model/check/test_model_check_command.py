@@ -87,6 +87,16 @@ def test_a_broken_module_fails_with_exit_code_1_in_table_json_and_junit(modules,
     assert suite.get("failures") == "1" and suite.find(".//failure") is not None
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full: a device of Linux that is always full")
+@pytest.mark.parametrize("option", ["--json", "--junit"])
+def test_what_was_found_is_shown_though_the_report_cannot_be_written(option, modules, capsys):
+    argv = ["model", "check", "--factory", f"{modules}:leaky", "--only", "missing"]
+    assert main([*argv, option, "/dev/full"]) == 3
+    out, err = capsys.readouterr()
+    assert "No space left on device" in err
+    assert "eda NaN at quality 0" in out and "at least one verdict is FAIL" in out
+
+
 def test_a_plain_module_is_checked_with_its_shape_and_what_does_not_apply_is_named(modules, capsys):
     argv = ["model", "check", "--factory", f"{modules}:plain", "--only", "shapes,missing,quality_aware"]
     assert main([*argv, "--input-shape", "10"]) == 0
