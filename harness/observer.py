@@ -41,6 +41,9 @@ class Observer:
     def windows(self, stamps_ns: IntArray, late: IntArray) -> None:
         """Windows as the recorder takes them: (n, 6) stamps of recording.STAGES, (n, streams waited for) lateness."""
 
+    def model_failed(self, why: str) -> None:
+        """The model did something wrong, of a kind that it had not done yet; its windows follow, unanswered."""
+
     def beside(self, now_ns: int, waiting: int) -> None:
         """Real time: nothing is due right now; ``waiting`` items are in the inbox. Many times a second."""
 
@@ -93,6 +96,10 @@ class Observers(Observer):
     def windows(self, stamps_ns: IntArray, late: IntArray) -> None:
         """To each."""
         self._tell("windows", stamps_ns, late)
+
+    def model_failed(self, why: str) -> None:
+        """To each."""
+        self._tell("model_failed", why)
 
     def beside(self, now_ns: int, waiting: int) -> None:
         """To each."""

@@ -82,6 +82,7 @@ def run_rig(
     with open_bench(rig, mode) as bench, monitoring(rig, bench.clock, directory) as monitor:
         observer = observer if monitor is None else Observers([observer, monitor])
         observer.opened(bench.clock)
+        stage.on_fault = observer.model_failed
         specs = {role: driver.streams for role, driver in bench.drivers.items()}
         recorder = Recorder(directory, rig, bench.clock, specs)
         for role, driver in bench.drivers.items():

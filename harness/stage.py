@@ -77,6 +77,8 @@ class ModelStage:
     warm_p50_ms: float = 0.0
     on_windows: Callable[[Windows], None] = lambda windows: None
     """Told of every batch of inputs and their quality as it is gathered; it must return at once."""
+    on_fault: Callable[[str], None] = lambda why: None
+    """Told of the first fault of each kind of the run; it must return at once."""
     fault: ModelFault | None = None
     """What the model did wrong first, with its traceback."""
     _engine: Engine = field(init=False)
@@ -210,6 +212,8 @@ class ModelStage:
 
     def _count(self, fault: str, windows: int) -> None:
         kind = fault if fault in self._faults or len(self._faults) < MOST_FAULTS else "faults of other kinds"
+        if not self._faults.get(kind):
+            self.on_fault(kind)
         self._faults[kind] = self._faults.get(kind, 0) + windows
 
     def errors(self) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ EVENTS: Mapping[str, EventType] = {
             "model_ms": _optional("number", "of a server: what the model itself took"),
             "status": _optional("integer", "of a server: HTTP status of the one request that this is"),
             "modalities": _optional("list", "of a server: inputs of the request"),
-            "error": _optional("text", "of a server: why there was no answer"),
+            "error": _optional("text", "why there was no answer; of a run the first time for each reason"),
         },
     ),
     "latency_violation": EventType(

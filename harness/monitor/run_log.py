@@ -28,6 +28,8 @@ QUALITY_EVERY_S = 5.0
 DEFAULT_LIMIT_MS = 100.0
 MOST_VIOLATIONS = 20
 """Latency violations of one second that are logged singly; the second's `misses` counts all."""
+LONGEST_ERROR = 500
+"""Characters of a model's error that are logged."""
 _HARMLESS = ("location",)
 """Notices whose names sound personal: where on the body a strap is worn."""
 _LEVELS = {Outcome.PASS: "info", Outcome.FAIL: "error"}
@@ -61,6 +63,8 @@ class RunLog(Observer):
         self._second: int | None = None
         self._spent: list[FloatArray] = []
         self._told_violations = 0
+        self._failed: list[str] = []
+        self._errors: list[str] = []
         self.answered = self.misses = 0
 
     # --- the session's calls ------------------------------------------------------------------
@@ -112,6 +116,10 @@ class RunLog(Observer):
                 }  # fmt: skip
                 self._log.put("data_quality_check", facts, at_ns=end_ns)
 
+    def model_failed(self, why: str) -> None:
+        """The `error` of the second in which the windows are due that this is about."""
+        self._failed.append(why if len(why) <= LONGEST_ERROR else why[:LONGEST_ERROR] + "...")
+
     def windows(self, stamps_ns: IntArray, late: IntArray) -> None:
         """model_inference for each second, latency_violation for each miss."""
         spent = window_latencies_ms(self._rig, stamps_ns, self._waited)
@@ -123,6 +131,7 @@ class RunLog(Observer):
             if second != self._second:
                 self._end_second()
                 self._second = second
+            self._errors, self._failed = [*self._errors, *self._failed], []
             self._spent.append(spent[first:stop])
             for number in np.flatnonzero(~(spent[first:stop] <= self._limit_ms)) + first:
                 self._violation(stamps_ns[number], float(spent[number]), late[number])
@@ -193,6 +202,7 @@ class RunLog(Observer):
         spent = [one for some in self._spent for one in some.tolist()]
         done = [one for one in spent if math.isfinite(one)]
         misses = sum(not one <= self._limit_ms for one in spent)
+        errors, self._errors = "; ".join(self._errors), []
         self._spent, self._told_violations = [], 0
         self.answered += len(done)
         self.misses += misses
@@ -202,7 +212,13 @@ class RunLog(Observer):
             "max_ms": round(max(done), 3) if done else None,
             "misses": misses,
         }
-        self._log.put("model_inference", facts, at_ns=self._start_ns + to_ns(self._second + 1))
+        facts |= {"error": errors} if errors else {}
+        self._log.put(
+            "model_inference",
+            facts,
+            level="warning" if errors else None,
+            at_ns=self._start_ns + to_ns(self._second + 1),
+        )
 
     def _violation(self, stamps_ns: IntArray, spent_ms: float, late: IntArray) -> None:
         self._told_violations += 1

@@ -110,6 +110,23 @@ def test_faults_with_ever_new_words_do_not_fill_the_memory(monkeypatch):
     assert stage.errors()[-1] == f"faults of other kinds ({100 - MOST_FAULTS} windows)"
 
 
+def test_the_first_fault_of_each_kind_is_told_at_once(monkeypatch):
+    words = iter(["a", "a", "b", "a", "b"])
+
+    def failing(batch):
+        raise RuntimeError(next(words))
+
+    stage, _ = prepared(monkeypatch, fine, *[fine] * 19, failing)
+    told = []
+    stage.on_fault = told.append
+    counts = []
+    for _ in range(5):
+        stage.infer(windows(1.0))
+        counts.append(len(told))
+    assert counts == [1, 1, 2, 2, 2]
+    assert [error.rpartition(" (")[0] for error in stage.errors()] == told
+
+
 def test_a_factory_that_is_not_there_is_not_the_models_fault():
     with pytest.raises(LoadError, match="no module 'no_such_place'"):
         ModelStage(ModelEntry(factory="no_such_place:make")).prepare(STREAMS)

@@ -245,6 +245,46 @@ def test_calls_of_the_rigs_api_are_told_when_the_run_is_over(tmp_path):
     assert not any(objections("api_call", event.data) for event in calls)
 
 
+def test_why_the_model_gave_no_answer_stands_in_the_second_in_which_it_began(tmp_path, monkeypatch, capsys):
+    torch = pytest.importorskip("torch", reason="needs torch: pip install torch")
+
+    class Breaking(torch.nn.Module):
+        calls = 0
+
+        def forward(self, inputs):
+            self.calls += 1
+            if self.calls > 20:  # after the warm-up
+                raise RuntimeError("out of cheese, patient=Ada")
+            return next(iter(inputs.values()))[:, 0, :3].clone()
+
+    monkeypatch.setattr("harness.model.load.build_module", lambda factory: Breaking())
+    (tmp_path / "one.rig.yaml").write_text(RIG_FILE + "model: {factory: 'tests:made'}\n")
+    run = ["run", str(tmp_path / "one.rig.yaml"), "--virtual", "--no-recording", "--quiet"]
+    assert main([*run, "--log", str(tmp_path / "run.jsonl")]) != 0
+    seconds = [e for e in read_events(tmp_path / "run.jsonl").events if e.event_type == "model_inference"]
+    assert [text for event in seconds for text in objections(event.event_type, event.data)] == []
+    assert "out of cheese" in seconds[0].data["error"] and "Ada" not in seconds[0].data["error"]
+    assert seconds[0].level == "WARNING" and seconds[0].data["misses"] > 0
+    assert all("error" not in event.data and event.data["misses"] > 0 for event in seconds[1:])
+
+
+def test_an_error_belongs_to_the_second_of_its_windows_and_is_cut_where_it_is_endless(tmp_path):
+    with EventLog(tmp_path / "run.jsonl") as log:
+        run_log = RunLog(RIG, "simulated", log.privacy)
+        run_log.opened(StepClock(VirtualClock()))
+        run_log.begun(0, ())
+        for second in range(4):
+            if second == 2:
+                run_log.model_failed("x" * 100_000)
+                run_log.model_failed("refused")
+            due_ns = to_ns(second) + np.arange(2, dtype=np.int64) * to_ns(0.5)
+            stamps = due_ns[:, None] + np.arange(6, dtype=np.int64) * to_ns(0.001)
+            run_log.windows(stamps, np.zeros((2, 0), dtype=bool))
+        run_log._end_second()
+    seconds = [e for e in read_events(tmp_path / "run.jsonl").events if e.event_type == "model_inference"]
+    assert [event.data.get("error") for event in seconds] == [None, None, "x" * 500 + "...; refused", None]
+
+
 # --- health -----------------------------------------------------------------------------------
 
 
