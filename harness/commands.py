@@ -65,6 +65,8 @@ def run(given: argparse.Namespace, err: Console) -> int:
         directory.mkdir(parents=True, exist_ok=True)
     bar = ProgressBar(err, given.quiet or given.log_console)
     try:
+        if given.log is not None and not given.log.absolute().parent.is_dir():
+            raise UsageError(f"--log: there is no folder {given.log.parent}; make it first, or name one that is there")
         log = log_entry(rig.log, given, directory)
         with observing(rig, mode, log, given.log_console, said(given)) as watch:
             result = run_rig(rig, mode, directory, bar, observer=watch.observer)

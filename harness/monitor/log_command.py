@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import re
 import sys
@@ -87,6 +88,7 @@ def show_log(given: argparse.Namespace, err: Console) -> int:
     path = log_in(given.log)
     paths = [*put_aside(path), path] if given.all else [path]
     types = frozenset(part.strip() for part in (given.type or "").split(",") if part.strip())
+    refuse_unknown_types(types, paths)
     level = level_number(given.level) if given.level else 0
     chosen = Filter(types, level, since(given.since, path) if given.since else None)
     items = follow(path, RealClock(), lambda: True) if given.follow else chain.from_iterable(map(iter_log, paths))
@@ -104,6 +106,18 @@ def show_log(given: argparse.Namespace, err: Console) -> int:
     return 1 if broken.count else 0
 
 
+def refuse_unknown_types(types: Iterable[str], paths: Iterable[Path]) -> None:
+    """UsageError for an event type that no run logs and that is not in these files either."""
+    unknown = set(types) - set(EVENTS)
+    if not unknown:
+        return
+    there = {item.event_type for path in paths for item in iter_log(path) if isinstance(item, LogEvent)}
+    for name in sorted(unknown - there):
+        close = difflib.get_close_matches(name, sorted({*EVENTS, *there}), 1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise UsageError(f"--type: no event {name!r}; {hint}This log has {', '.join(sorted(there)) or 'no event'}")
+
+
 def show_lines(lines: Iterable[str], out: TextIO) -> None:
     """Each at once, since more may take its time."""
     for line in lines:
@@ -113,6 +127,8 @@ def show_lines(lines: Iterable[str], out: TextIO) -> None:
 
 def log_in(path: Path) -> Path:
     """The log; of a run's folder the one that its rig names. UsageError."""
+    if not path.exists():
+        raise UsageError(f"{path}: no such log; `hil run --log FILE` writes one")
     if not path.is_dir():
         return path
     try:

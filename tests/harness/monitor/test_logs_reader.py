@@ -161,7 +161,7 @@ def test_hil_log_shows_events_for_people(a_log, capsys):
         (["--since", "2026-01-01T14:09:00+02:00"], [2, 3]),
         (["--since", "2026-01-01 12:10"], [3]),
         (["--type", "x", "--since", "1m"], [3]),
-        (["--type", "unheard"], []),
+        (["--type", "run_ended"], []),
     ],
 )
 def test_hil_log_filters(a_log, capsys, options, shown):
@@ -234,6 +234,22 @@ def test_hil_log_explains_wrong_options(a_log, capsys, options, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [[], ["--count"], ["--follow"], ["--all"]])
+def test_an_event_type_that_is_nowhere_is_a_usage_error_and_not_an_empty_log(a_log, capsys, option):
+    log = a_log(ours(event_type="sensor_lost"), ours(event_type="my_own"))
+    assert main(["log", str(log), "--type", "my_own,sensor_lots", *option]) == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert "--type: no event 'sensor_lots'; did you mean 'sensor_lost'? This log has my_own, sensor_lost" in err
+
+
+def test_an_event_type_that_a_run_may_log_or_that_is_in_the_log_may_be_asked_for(a_log, capsys):
+    log = str(a_log(ours(event_type="my_own")))
+    assert main(["log", log, "--type", "sensor_lost"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["log", log, "--type", "my_own"]) == 0
+    assert "my_own" in capsys.readouterr().out
+
+
 def test_hil_log_of_no_file_is_a_usage_error(tmp_path, capsys):
     assert main(["log", str(tmp_path / "absent.jsonl")]) == 2
-    assert "No such file" in capsys.readouterr().err
+    assert "absent.jsonl: no such log" in capsys.readouterr().err

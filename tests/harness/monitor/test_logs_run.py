@@ -406,6 +406,15 @@ def test_a_rig_may_log_into_the_runs_folder(tmp_path, capsys):
     assert [text for event in events for text in objections(event.event_type, event.data)] == []
 
 
+def test_a_log_in_a_folder_that_is_not_there_is_a_usage_error_and_makes_none(tmp_path, capsys):
+    (tmp_path / "one.rig.yaml").write_text(RIG_FILE)
+    run = ["run", str(tmp_path / "one.rig.yaml"), "--virtual", "--out", str(tmp_path / "out"), "--quiet"]
+    assert main([*run, "--log", str(tmp_path / "lgos" / "run.jsonl")]) == 2
+    assert "--log: there is no folder" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.rig.yaml"]
+    assert main([*run, "--log", str(tmp_path / "out" / "run.jsonl")]) == 0  # the run's own folder is made for it
+
+
 def test_a_run_that_cannot_begin_says_so_in_its_log(tmp_path, capsys):
     (tmp_path / "one.rig.yaml").write_text(RIG_FILE + "model: {factory: 'absent_module:build'}\n")
     run = ["run", str(tmp_path / "one.rig.yaml"), "--virtual", "--no-recording", "--log", str(tmp_path / "run.jsonl")]
