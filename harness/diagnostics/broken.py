@@ -15,6 +15,12 @@ from harness.verdict import Verdict
 
 _SHORT = re.compile(r"run longer|must last longer|(?:is|are) needed")
 _OWN = "the harness itself failed"
+_REFUSED, _LATE = "connection refused", re.compile(r"no whole response within|HTTP (?:429|503|504)\b")
+_SERVER = re.compile(
+    r" at \S+: (?:connection refused|no connection to|no whole response within|TLS with|\S+ closed the connection|"
+    r"\S+ does not answer as HTTP|the server has another model|HTTP (?:3\d\d|40[1-9]|4[13]\d|429|50[1-9]))"
+)
+"""What harness.api.remote says of a server that gave no answer; what the model behind it raised is HTTP 422 or 500."""
 _BY_HAND = ("interrupted by the user", "ended by SIGTERM")
 
 
@@ -96,14 +102,37 @@ def model_failed(case: Case) -> list[Diagnosis]:
     explains = case.accounted(("model",)) + tuple(
         named(v) for v in case.red("latency") + case.red("pacing") if _by_failed_windows(case, v)
     )
-    known = [(one, text) for text in errors for one in diagnose_text(text)[:1]]
     more = (f"{len(errors)} kinds of failure",) if len(errors) > 1 else ()
+    unanswered = [text for text in errors if _SERVER.search(text)] if case.recording.rig.model.url else []
+    if unanswered:
+        return [_no_answer(case, (unanswered[0], *more), explains)]
+    known = [(one, text) for text in errors for one in diagnose_text(text)[:1]]
     if not known:
         cause = "the model raises or answers with something else than one tensor (B, outputs)"
         step = "hil model check --rig RIG repeats it without sensors, section by section; hil run --pdb stops there"
+        if case.recording.rig.model.url:
+            step = (
+                "look in the log of the server, and run hil model check with the module's --factory where it is served"
+            )
         return [Diagnosis("model-failed", "the model fails", cause, (errors[0], *more), step, 88, explains)]
     one, text = max(known, key=lambda pair: pair[0].weight)
     return [Diagnosis(one.rule, "the model fails", one.cause, (text, *more), one.next_step, 95, explains)]
+
+
+def _no_answer(case: Case, evidence: tuple[str, ...], explains: tuple[str, ...]) -> Diagnosis:
+    """The server behind ``model.url`` is at fault, and nothing is known of the model."""
+    model = case.recording.rig.model
+    if _REFUSED in evidence[0]:
+        cause = f"nothing listens at {model.url}: the server ended in the run, or crashed"
+    elif _LATE.search(evidence[0]):
+        cause = f"the server at {model.url} is overloaded or stuck, or a window takes it longer than it is given"
+    else:
+        cause = f"the server at {model.url} gives no answer of a model: it crashed, was started anew, or is another one"
+    step = (
+        f"is it running? `hil health {model.url}` asks it; start it again with `hil serve` and read its log; give it "
+        f"more time by model.timeout_ms (now {model.timeout_ms:g}) if that is what a window takes it"
+    )
+    return Diagnosis("model-server", "the model's server does not answer", cause, evidence, step, 95, explains)
 
 
 def _by_failed_windows(case: Case, verdict: Verdict) -> bool:

@@ -8,7 +8,8 @@ _NETWORK = (
     _rule(
         "connection-refused",
         "network",
-        r"Connection refused|ConnectionRefusedError|All connection attempts failed|Connect call failed|WinError 10061",
+        r"[Cc]onnection refused|ConnectionRefusedError|All connection attempts failed|Connect call failed|"
+        r"WinError 10061",
         "connection refused",
         "nothing listens at that address: the service does not run, has ended, or listens on another port",
         "start it (`hil serve` for a model), see what listens with `ss -tlnp`, and compare host and port with the rig",
@@ -36,7 +37,8 @@ _NETWORK = (
     _rule(
         "connection-reset",
         "network",
-        r"Connection reset by peer|ConnectionResetError|Server disconnected without sending a response|Broken pipe",
+        r"Connection reset by peer|ConnectionResetError|Server disconnected without sending a response|Broken pipe|"
+        r"closed the connection too early",
         "the connection broke",
         "the other end closed it: the service crashed or restarted, or a proxy gave up",
         "look at the service's own log at that moment, and at `hil health URL`",
@@ -45,7 +47,7 @@ _NETWORK = (
     _rule(
         "timeout",
         "network",
-        r"\b(?:Read|Connect|Write|Pool)Timeout\b|\bTimeoutError\b|\btimed out\b",
+        r"\b(?:Read|Connect|Write|Pool)Timeout\b|\bTimeoutError\b|\btimed out\b|no whole response within",
         "no answer in time",
         "the other end is reachable and too slow, or a firewall drops what is sent",
         "measure how long one call takes without a load, then raise the timeout above it or make the service faster",
@@ -69,7 +71,7 @@ _IMPORTS = (
         r"(?:No module named|\bneeds) '(?P<module>[\w.]+)'",
         "a module is missing",
         "{module} is not installed in the environment that runs this, or another environment is active",
-        "python -m pip install {package}; `python -m pip --version` says which environment that is",
+        "{install}",
         90,
     ),
     _rule(
@@ -87,7 +89,7 @@ _IMPORTS = (
         r"cannot import name '(?P<name>[^']+)' from '(?P<module>[^']+)'",
         "an import fails",
         "{module} has no {name}: the version that is installed is older or newer than the one this was written for",
-        "python -m pip install --upgrade {package}, and compare with the versions that pyproject.toml asks for",
+        "{upgrade}",
         91,
     ),
     _rule(

@@ -155,6 +155,18 @@ _SHAPES = (
 
 _TORCH = (
     _rule(
+        "factory-arguments",
+        "torch",
+        r"model\.factory: (?P<factory>[\w.]+:(?:\w+\.)*(?P<function>\w+))\(\) raised TypeError: "
+        r"(?:[\w.<>]+\.)?(?P=function)(?:\.__init__)?\(\) missing \d+ required [\w-]+ arguments?: "
+        r"(?P<parameters>[^\n;]+)",
+        "the factory wants arguments",
+        "{factory} has parameters without a default ({parameters}), and a rig's factory is called without arguments",
+        "give each parameter a default, or point at a function without parameters that builds the module and returns "
+        "it: def build(): return {function}(...)",
+        94,
+    ),
+    _rule(
         "wrong-call",
         "torch",
         r"(?P<what>[\w.]+)\(\) (?:got an unexpected keyword argument|missing \d+ required positional argument|"

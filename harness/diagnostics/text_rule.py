@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class TextRule:
     """Matches a text; names of groups may stand in braces in ``cause`` and ``next_step``.
 
-    A group ``module`` also gives ``package``, what to install for it.
+    A group ``module`` also gives ``install`` and ``upgrade``: what to do where it is missing, or of another version.
     """
 
     name: str

@@ -25,8 +25,16 @@ _LIBRARY = ("site-packages", "dist-packages", "lib/python", "<frozen")
 _PACKAGES = {
     "serial": "pyserial", "yaml": "PyYAML", "sklearn": "scikit-learn", "cv2": "opencv-python", "PIL": "pillow",
     "dbus_fast": "dbus-fast", "google.protobuf": "protobuf", "skimage": "scikit-image", "usb": "pyusb",
+    **{
+        name: name
+        for name in (
+            "torch", "torchaudio", "torchvision", "numpy", "scipy", "pandas", "matplotlib", "bleak", "pydantic", "rich",
+            "psutil", "safetensors", "h5py", "tqdm", "mne", "neurokit2", "pyedflib", "einops", "transformers",
+            "requests", "pytest",
+        )
+    },
 }  # fmt: skip
-"""Where the package is not called as what it lets import."""
+"""Module -> its package on PyPI. Of any other module none is named: a stranger may own a package of that name."""
 _EXTRAS = {
     "wfdb": "recordings", "edfio": "recordings", "brainflow": "brainflow", "pylsl": "lsl", "onnx": "onnx",
     "onnxruntime": "onnx", "onnxscript": "onnx", "bumble": "bumble", "fastapi": "api", "uvicorn": "api",
@@ -73,7 +81,7 @@ def _apply(rule: TextRule, text: str) -> Diagnosis | None:
     last = places[-1]
     said = {name: value or "?" for name, value in last.groupdict().items()}
     if "module" in said:
-        said["package"] = package_of(said["module"])
+        said |= {"install": _install(said["module"]), "upgrade": _upgrade(said["module"])}
     evidence = [_line_of(text, last.start())]
     if len(places) > 1:
         evidence.append(f"{len(places)} times in this text")
@@ -85,11 +93,30 @@ def _apply(rule: TextRule, text: str) -> Diagnosis | None:
 
 
 def package_of(module: str) -> str:
-    """What to give to ``pip install`` for a module that is missing."""
+    """What to give to ``pip install`` for a module that is missing; empty where that is not known for sure."""
     top = module.partition(".")[0]
     if top in _EXTRAS:
         return f"'spiral-hil[{_EXTRAS[top]}]'"
-    return _PACKAGES.get(module, _PACKAGES.get(top, top))
+    return _PACKAGES.get(module, _PACKAGES.get(top, ""))
+
+
+def _install(module: str) -> str:
+    package, which = package_of(module), "`python -m pip --version` says which environment that is"
+    if package:
+        return f"python -m pip install {package}; {which}"
+    return (
+        "if it is a file of yours, run from the folder that holds it or put that on PYTHONPATH; else look up in its "
+        f"own documentation which package provides it, which need not have the same name; {which}"
+    )
+
+
+def _upgrade(module: str) -> str:
+    if package := package_of(module):
+        return f"python -m pip install --upgrade {package}, and compare with the versions that pyproject.toml asks for"
+    return (
+        f"`python -c 'import {module}; print({module}.__file__)'` says which file that is: one of yours, or of a "
+        "package whose version must be compared with what its caller asks for"
+    )
 
 
 def _line_of(text: str, at: int) -> str:
