@@ -31,8 +31,9 @@ _TABLE = (
      "train with a lower rate or a warm-up, normalise the inputs, or take leaky ReLU or GELU", 91,
      ("gradients vanishing", "training convergence", "gradients inputs", "activations constant")),
     ("training", "finite", "nan-in-loss", "the loss becomes NaN or Inf",
-     "training is unstable: the learning rate is too high, gradients explode, or inputs are not normalised",
-     f"clip gradients and lower the learning rate; {_TRAINING}", 88, ("training",)),
+     "training is unstable (a learning rate that is too high, gradients that explode, inputs that are not normalised), "
+     "or it reaches a root, a logarithm or a division where that has no value",
+     f"keep such arguments away from 0; clip gradients and lower the learning rate; {_TRAINING}", 88, ("training",)),
     ("training", "divergence", "diverging-loss", "the loss diverges",
      "the learning rate is too high for this module, or gradients explode",
      f"take a tenth of it, warm up, clip the global norm; {_TRAINING}", 87, ("training",)),

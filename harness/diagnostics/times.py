@@ -130,8 +130,8 @@ def misaligned(case: Case) -> list[Diagnosis]:
     red = case.red("sync", "misalignment")
     if not red:
         return []
-    cause = "the delays of one link scatter so much that its stamps do not follow its samples"
-    step = "steady that link (a shorter connection interval, a cable), or let the run last longer"
+    cause = "the delay of one link jumps or scatters, and its stamps follow the link and not its samples"
+    step = "steady that link (a shorter connection interval, a cable, no bridge that buffers) and run again"
     explains = unique(named(verdict) for verdict in red)
     return [Diagnosis("misaligned", "modalities are out of step", cause, (facts(red[0]),), step, 68, explains)]
 

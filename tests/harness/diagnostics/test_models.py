@@ -36,6 +36,49 @@ def vanishing():
     layers = [part for _ in range(40) for part in (nn.Linear(10, 10), nn.Sigmoid())]
     return nn.Sequential(*layers, nn.Linear(10, 2))
 
+class Root(nn.Module):
+    # finite outputs, and a root where it has no slope
+    def __init__(self):
+        super().__init__()
+        self.before, self.after = nn.Linear(10, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.after(torch.sqrt(0 * self.before(x)) + 1)
+
+class RunsOut(nn.Module):
+    # the root of what training pushes below zero
+    def __init__(self):
+        super().__init__()
+        self.left, self.line = nn.Parameter(torch.tensor(0.2)), nn.Linear(10, 2)
+
+    def forward(self, x):
+        return self.line(x) + 5 * torch.sqrt(self.left)
+
+class Detached(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.line = nn.Linear(10, 2)
+
+    def forward(self, x):
+        return self.line(x).detach()
+
+def fusion(kind=None):
+    from harness.model.inputs import INPUTS
+    from harness.model.network import FusionNetwork
+    return (kind or FusionNetwork)({name: INPUTS[name] for name in ("eda", "temperature", "affect")})
+
+def collapsed():
+    from harness.model.network import FusionNetwork
+
+    class OneOnly(FusionNetwork):
+        def fuse_modalities(self, features, quality=None):
+            found = super().fuse_modalities(features, quality)
+            others = 0.01 * self.attention_weights[:, 1:]
+            self.attention_weights = torch.cat([1 - others.sum(1, keepdim=True), others], dim=1)
+            return found
+
+    return fusion(OneOnly)
+
 def dead():
     made = nn.Sequential(nn.Linear(10, 16), nn.ReLU(), nn.Linear(16, 2))
     nn.init.constant_(made[0].bias, -1e4)
@@ -52,7 +95,8 @@ def checked(tmp_path, monkeypatch):
     def check(name, *options):
         report = tmp_path / f"{name}.json"
         only = () if "--only" in options else ("--only", "gradients,activations")
-        given = ["--factory", f"modules_to_diagnose:{name}", "--input-shape", "10", *only, *options]
+        shape = () if "fusion" in options else ("--input-shape", "10")
+        given = ["--factory", f"modules_to_diagnose:{name}", *shape, *only, *options]
         main(["model", "check", *given, "--no-compile", "--quiet", "--json", str(report)])
         return report
 
@@ -63,7 +107,7 @@ def checked(tmp_path, monkeypatch):
     ("name", "rule"),
     [
         ("nan", "nan-layer"), ("exploding", "exploding-gradient"), ("vanishing", "vanishing-gradient"),
-        ("dead", "dead-units"),
+        ("dead", "dead-units"), ("Root", "nan-gradient"),
     ],
 )  # fmt: skip
 def test_what_breaks_a_module_is_the_first_diagnosis(checked, capsys, name, rule):
@@ -78,6 +122,26 @@ def test_a_learning_rate_that_is_far_too_high_is_what_training_broke_by(checked)
     found, _ = diagnose_report(checked("plain", "--only", "training", "--lr", "30", "--steps", "60"))
     assert found[0].rule in {"diverging-loss", "oscillating-loss"}
     assert "learning rate" in found[0].cause
+
+
+def test_training_that_runs_into_nan_is_told_by_the_function_that_made_it(checked):
+    found, _ = diagnose_report(checked("RunsOut", "--only", "training", "--lr", "0.03"))
+    assert found[0].rule == "nan-in-loss"
+    assert "sqrt" in found[0].evidence[0]
+    assert "a root" in found[0].cause
+
+
+def test_an_output_that_no_gradient_reaches_does_not_learn(checked):
+    found, _ = diagnose_report(checked("Detached", "--only", "training"))
+    assert found[0].rule == "poor-convergence"
+    assert "no gradient" in found[0].cause
+
+
+def test_attention_to_one_modality_alone_is_told_and_a_sound_fusion_is_not(checked):
+    found, _ = diagnose_report(checked("collapsed", "--only", "fusion"))
+    assert found[0].rule == "collapsed-attention"
+    assert "eda" in found[0].evidence[0]
+    assert diagnose_report(checked("fusion", "--only", "fusion")) == ([], True)
 
 
 def test_a_sound_module_needs_no_explanation(checked, capsys):

@@ -88,6 +88,49 @@ def test_what_was_broken_is_the_first_diagnosis_for_its_reason(demo, stage, faul
     assert any(role in found[0].symptom + found[0].evidence[0] for role in faults)
 
 
+DRIFTS = [{"fault": "clock_drift", "ppm": 5e4, "start_s": 6, "stop_s": 11}]
+JUMPS = [{"fault": "delay", "ms": 400, "growth_ms_per_s": 0, "start_s": 6}]
+CUT = {"fault": "truncate", "probability_percent": 100}
+ALONE = [
+    # what is broken, for how long the run lasts, the one limit that is set, the rule that must come first, its cause
+    ({"strap": [{"fault": "slow_start", "seconds": 60}]}, 5.0, {"delivery": {}}, "silent", "strap is off"),
+    ({"strap": [{"fault": "slow_start", "seconds": 4}, {**CUT, "side": "end"}]},
+     14.0, {"delivery": {}}, "unreadable", "what strap sends is no heart-rate stream"),
+    ({"strap": [{"fault": "slow_start", "seconds": 8}]}, 14.0, {"age": {}}, "slow-start", "warms up"),
+    ({"chest": DRIFTS}, 22.0, {"rate": {"tolerance_percent": 3}}, "uneven-rate", "sampling of chest"),
+    ({"wrist": JUMPS}, 12.0, {"sync": {"max_offset_ms": 100}}, "misaligned", "the delay of one link jumps"),
+    ({"mood": [{"fault": "stall", "at_s": [6], "for_ms": 3000}]}, 14.0, {"age": {}}, "link-stalls", "busy"),
+    ({"chest": [{"fault": "jitter", "distribution": "exponential"}]}, 10.0, {"age": {"max_age_ms": 100}},
+     "old-data", "samples wait in a queue"),
+    ({"strap": [{"fault": "bias"}]}, 14.0, {"hr_accuracy": {}}, "inaccurate", "calibration"),
+    ({"wrist": [{"fault": "lead_off", "stream": "eda", "fraction": 0.9}]}, 8.0, {"quality": {}},
+     "no-contact", "not worn"),
+    ({"chest": [{"fault": "flatline", "stream": "ecg"}]}, 14.0, {"quality": {}}, "flat", "a stuck converter"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("faults", "seconds", "limits", "rule", "cause"), ALONE, ids=[row[3] for row in ALONE])
+def test_what_one_check_alone_saw_is_put_down_to_what_was_broken(demo, stage, faults, seconds, limits, rule, cause):
+    found = found_in(replace(with_faults(demo, faults), duration_s=seconds, limits=limits), stage)
+    assert found[0].rule == rule, found
+    assert cause in found[0].cause
+    (role,) = faults
+    assert role in found[0].symptom + found[0].evidence[0]
+    assert found[0].next_step
+    whole = unplain(
+        run_rig(replace(demo, duration_s=seconds, limits=limits), Mode.VIRTUAL, prepared=stage).report["diagnosis"]
+    )
+    assert rule not in {one.rule for one in whole}
+
+
+def test_clocks_that_all_run_off_alike_are_the_hosts(demo, stage):
+    fast = {role: {"clock": {"ppm": 800}} for role in ("chest", "wrist", "mood")}
+    found = found_in(with_faults(demo, {}, **fast), stage)
+    assert found[0].rule == "host-clock"
+    assert "this machine's clock" in found[0].cause
+    assert {"clock-drift", "wrong-rate"}.isdisjoint(one.rule for one in found)
+
+
 def test_a_sensor_that_stops_while_its_link_is_up_is_missing_data_in_its_modalities(demo, stage):
     gone = {"fault": "dropout", "mean_lost_percent": 99, "mean_burst_frames": 100_000, "start_s": 8}
     found = found_in(replace(with_faults(demo, {"wrist": [gone]}), duration_s=20.0), stage)[0]
