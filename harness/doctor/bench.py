@@ -7,6 +7,7 @@ from pathlib import Path
 
 from drivers.errors import SensorError
 from drivers.registry import line_options, load_sensor, make_settings
+from harness.api.address import address_of, is_loopback
 from harness.doctor import bluetooth
 from harness.doctor.machine import Fact, Machine, State
 from harness.doctor.ports import port_fact
@@ -27,7 +28,7 @@ def facts(machine: Machine, rig: Rig) -> list[Fact]:
     radio = any(load_sensor(entry.sensor).LINK == "ble" for entry in rig.sensors.values())
     if radio and not rig.simulate:
         found += bluetooth.facts(machine, needed=True)
-    return found + _model(machine, rig)
+    return found + _model(machine, rig) + _servers(machine, rig)
 
 
 def _role(machine: Machine, rig: Rig, entry: SensorEntry) -> list[Fact]:
@@ -106,3 +107,23 @@ def _model(machine: Machine, rig: Rig) -> list[Fact]:
         text = f"{model.device} {'can be used' if works else 'cannot be used: torch finds no CUDA'}"
         found.append(Fact("model device", text, state, "" if works else "nvidia-smi  # or device: cpu in the rig"))
     return found
+
+
+def _servers(machine: Machine, rig: Rig) -> list[Fact]:
+    """The model behind a URL, and the API that is tested."""
+    found = [_server(machine, "model server", "model.url", rig.model.url)] if rig.model.url else []
+    return found + ([_server(machine, "api server", "api.base_url", rig.api.base_url)] if rig.api else [])
+
+
+def _server(machine: Machine, name: str, key: str, url: str) -> Fact:
+    """Whether something listens there, if that is this machine; nothing is sent."""
+    at = address_of(url, allow_remote=True)
+    if not is_loopback(at.host):
+        return Fact(name, f"{at.place} is another machine: asked when the run starts, not here")
+    if machine.listens(at.host, at.port):
+        return Fact(name, f"something listens on {at.place}")
+    host = "" if at.host in ("127.0.0.1", "localhost") else f" --host {at.host}"
+    fix = f"hil serve{host} --port {at.port}  # or start the server of your own that {key} names"
+    if at.scheme == "https":
+        fix = f"# start the server that {key} names; hil serve has no TLS"
+    return Fact(name, f"nothing listens on {at.place}, which {key} names", State.ATTENTION, fix)

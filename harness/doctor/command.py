@@ -17,7 +17,7 @@ def add(some: _Commands[argparse.ArgumentParser]) -> None:
         "Says what is true of this machine: serial ports, permissions and who has them open, latency timers,\n"
         "Bluetooth, BlueZ and D-Bus, clock source, time of day, cores, load, governor, memory, Python, packages,\n"
         "torch and CUDA, compiler, disk; and measures for a second how late it wakes up and stamps what arrives.\n"
-        "What needs attention comes with one line to paste. It changes nothing and needs neither root nor network.\n\n"
+        "What needs attention comes with one line to paste. It changes nothing, needs no root and no network.\n\n"
         "  hil doctor\n"
         "  hil doctor --quick                      without what takes longer: timing, torch, the disk's speed\n"
         "  hil doctor --rig rigs/bench.rig.yaml    also what this rig needs: ports, radio, packages, line rates\n"

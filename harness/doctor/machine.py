@@ -18,6 +18,8 @@ from pathlib import Path
 
 _PATIENCE_S = 2.0
 """No command is waited for longer."""
+_CONNECT_S = 0.5
+"""Within one machine a connection takes less than a thousandth of it."""
 _OWN = "spiral-hil"
 
 
@@ -67,6 +69,8 @@ class Machine:
     """This process may read and write the path."""
     installed: Callable[[str], str | None] = lambda package: None
     """Version of a Python package."""
+    listens: Callable[[str, int], bool] = lambda host, port: False
+    """Something takes TCP connections at this address of the machine itself."""
     torch: Callable[[], Torch | None] = lambda: None
     """Imports torch, which takes seconds; None where it cannot be."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -157,7 +161,7 @@ def this_machine() -> Machine:
         declared, python_range = (), ""
     return Machine(
         root=Path("/"), run=_output, access=partial(os.access, mode=os.R_OK | os.W_OK), installed=_version,
-        torch=_torch, environment=dict(os.environ), user=_user(),
+        listens=_listens, torch=_torch, environment=dict(os.environ), user=_user(),
         gids=frozenset({*os.getgroups(), os.getegid()}) if hasattr(os, "getgroups") else frozenset(),
         pid=os.getpid(), cores=usable, python=sys.version_info[:3], python_range=python_range, declared=declared,
         include=_include(),
@@ -170,6 +174,16 @@ def _output(command: Sequence[str]) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else None
+
+
+def _listens(host: str, port: int) -> bool:
+    import socket
+
+    try:
+        with socket.create_connection((host, port), timeout=_CONNECT_S):
+            return True
+    except OSError:
+        return False
 
 
 def _version(package: str) -> str | None:

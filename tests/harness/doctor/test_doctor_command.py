@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from harness.doctor import bench
 from harness.doctor.examine import document, examine, exit_code, verdicts
 from harness.doctor.machine import Fact, Machine, State, Torch, this_machine
 from harness.report.junit import to_junit
-from harness.rig import ModelEntry, Rig, SensorEntry
+from harness.rig import ApiEntry, EndpointEntry, ModelEntry, Rig, SensorEntry
 from harness.verdict import Outcome
 
 RIGS = Path(__file__).parents[3] / "rigs"
@@ -101,6 +102,36 @@ def test_a_line_that_cannot_carry_what_the_sensor_sends_is_told():
     fact = bench.line_fact(replace(CYTON, baud=57600))
     assert fact.state is State.ATTENTION
     assert "later and later" in fact.found
+
+
+def test_a_server_that_the_rig_needs_is_there_or_told_with_how_to_start_it():
+    here = this_machine()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        endpoints = {"infer": EndpointEntry("infer", "/infer")}
+        rig = rig_of(CYTON, model=ModelEntry(url=url), api=ApiEntry(f"{url}/v1", endpoints), simulate=True)
+        found = {fact.name: fact for fact in bench.facts(here, rig)}
+        assert {found[name].state for name in ("model server", "api server")} == {State.OK}
+        assert found["model server"].found == f"something listens on 127.0.0.1:{port}"
+    gone = attention(bench.facts(here, rig))
+    assert set(gone) == {"model server", "api server"}
+    assert gone["model server"].found == f"nothing listens on 127.0.0.1:{port}, which model.url names"
+    assert gone["model server"].fix.startswith(f"hil serve --port {port} ")
+    assert "api.base_url" in gone["api server"].fix
+
+
+def test_a_server_on_another_machine_is_not_asked(machine):
+    def asked(host, port):
+        raise AssertionError(f"{host} was asked")
+
+    far = ModelEntry(url="http://192.0.2.1:8000", allow_remote=True)  # a documentation address, RFC 5737
+    (fact,) = (f for f in bench.facts(replace(machine, listens=asked), rig_of(CYTON, model=far)) if "server" in f.name)
+    assert fact.state is State.OK and "another machine" in fact.found
+
+
+def test_a_rig_without_servers_says_nothing_of_them(machine):
+    assert not [fact for fact in bench.facts(machine, rig_of(CYTON)) if "server" in fact.name]
 
 
 def test_what_the_model_needs_is_looked_for(machine, tmp_path):
