@@ -143,7 +143,8 @@ def _from_recording(folder: Path, limits: Mapping[str, float], said: Mapping[str
         for name, values in further.items()
         if name in limits and values["average"] > limits[name]
     ]
-    report |= {"metrics": {**report["metrics"], **further}, "alerts": [*report["alerts"], *alerts]}
+    metrics = dict(sorted({**report["metrics"], **further}.items()))
+    report |= {"metrics": metrics, "alerts": [*report["alerts"], *alerts]}
     return {**report, "windows": len(missed), "missed": int(np.count_nonzero(missed))}
 
 
