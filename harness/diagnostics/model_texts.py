@@ -163,7 +163,7 @@ _TORCH = (
         "the factory wants arguments",
         "{factory} has parameters without a default ({parameters}), and a rig's factory is called without arguments",
         "give each parameter a default, or point at a function without parameters that builds the module and returns "
-        "it: def build(): return {function}(...)",
+        "it: def whole(): return {function}(...)",
         94,
     ),
     _rule(
