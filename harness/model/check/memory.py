@@ -113,9 +113,7 @@ def soak(subject: Subject, call: Callable[[], object], clock: Clock) -> Soak:
     return Soak(calls, dict(zip(_LIMITS, rows.T, strict=True)), added, paths)
 
 
-def _counted(
-    subject: Subject, call: Callable[[], object], each: int
-) -> tuple[Counter[str], FloatArray, list[Tensor]]:
+def _counted(subject: Subject, call: Callable[[], object], each: int) -> tuple[Counter[str], FloatArray, list[Tensor]]:
     """Who held how many tensors before, a row for each stretch, and the tensors that were made since and stayed."""
     gc.collect()
     held = held_by(subject.module)
