@@ -154,7 +154,7 @@ class Repeated:
 
 @dataclass(frozen=True, slots=True)
 class Reordered:
-    """``count`` samples arrived behind a later one, after they had been told as lost; they were kept, in their place."""
+    """``count`` samples arrived behind a later one, after they were told as lost; they were kept, in their place."""
 
     stream: str
     count: int
