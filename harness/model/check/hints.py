@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from drivers.clock import Clock, RealClock
 from drivers.types import FloatArray
-from harness.model.check.course import RATE, Course, learning, step, train, trainable, windows_of
+from harness.model.check.course import LONGEST_S, RATE, Course, learning, step, train, trainable, windows_of
 from harness.model.check.findings import Finding, Note, Settings, Table
 from harness.model.check.subject import Subject
 from harness.model.check.task import WINDOWS, listed
@@ -32,6 +33,8 @@ from harness.verdict import Outcome, Verdict
 SECTION = "hints"
 _RATES = np.logspace(-6, 1, 71)
 _SMOOTH = 5
+_FEWEST_RATES = 15
+"""Two a decade: below that a steepest fall has no place."""
 _EXPLODES = 4.0
 _FALLS = 0.05
 """Of the loss at the start: a fall that is worth following."""
@@ -99,19 +102,31 @@ def _advice(place: str, reason: str, measure: str, value: float | None, n: int =
 # --- learning rate ----------------------------------------------------------------------------
 
 
-def range_test(subject: Subject, rates: FloatArray = _RATES) -> Range:
-    """One step of Adam at each rate; the module is afterwards as it was."""
+def range_test(subject: Subject, rates: FloatArray = _RATES, clock: Clock | None = None) -> Range:
+    """One step of Adam at each rate, at fewer of them where a step takes long; the module is afterwards as it was."""
+    clock = clock or RealClock()
     task = windows_of(subject)
     losses: list[float] = []
     with learning(subject, float(rates[0])) as optimiser:
-        for rate in rates.tolist():
+        began_ns = clock.now_ns()
+        while len(losses) < len(rates):
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = float(rates[len(losses)])
             loss, _, broken = step(subject, task, optimiser)
             losses.append(math.nan if broken else loss)
             if broken:
                 break
+            if len(losses) == 1:
+                rates = _affordable(rates, (clock.now_ns() - began_ns) / 1e9)
     return read_range(rates[: len(losses)], np.array(losses), float(task.constant.mean()))
+
+
+def _affordable(rates: FloatArray, step_s: float) -> FloatArray:
+    """As many of the rates, evenly, as there is time for when a step takes so long."""
+    count = max(_FEWEST_RATES, int(LONGEST_S / max(step_s, 1e-9)))
+    if count >= len(rates):
+        return rates
+    return np.asarray(rates[np.rint(np.linspace(0, len(rates) - 1, count)).astype(int)])
 
 
 def read_range(rates: FloatArray, losses: FloatArray, constant: float) -> Range:

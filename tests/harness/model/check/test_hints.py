@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from drivers.clock import RealClock
 from harness.model.check.course import Broken, Course
 from harness.model.check.findings import Settings
 from harness.model.check.hints import (
@@ -88,6 +89,26 @@ def test_a_network_is_told_a_rate_that_its_own_training_bears() -> None:
     assert found.steepest is not None
     assert found.explodes is not None
     assert 1e-3 < found.steepest < found.explodes < 10
+
+
+class SlowClock(RealClock):
+    """Seven seconds go by between two looks at it."""
+
+    at_ns = 0
+
+    def now_ns(self) -> int:
+        self.at_ns += 7_000_000_000
+        return self.at_ns
+
+
+def test_a_slow_module_is_tried_at_fewer_rates_over_the_same_decades() -> None:
+    """A step takes seven seconds, and all 71 would take eight minutes."""
+    found = range_test(perceptron_of_ten(), clock=SlowClock())
+    whole = range_test(perceptron_of_ten())
+    assert len(found.losses) <= 15 < len(whole.losses)
+    assert found.explodes is not None
+    assert whole.explodes is not None
+    assert 0.1 < found.explodes / whole.explodes < 10
 
 
 def course(norms: np.ndarray[tuple[int], np.dtype[np.float64]], first: float = 1.0) -> Course:
