@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +19,7 @@ from drivers.links import make_link, settle
 from drivers.registry import line_options, load_sensor, make_settings
 from harness.bench import Mode
 from harness.monitor.observing import log_entry, observing, said
-from harness.report.document import to_json
-from harness.report.junit import to_junit
+from harness.report.hand_out import shown_on, write_out, write_reports
 from harness.report.terminal import ProgressBar, show_report
 from harness.rig import Rig, SensorEntry
 from harness.rig_file import read_rig, simulated_spec
@@ -127,16 +125,9 @@ def judge(given: argparse.Namespace, err: Console) -> int:
 
 def hand_over(result: Result, given: argparse.Namespace, err: Console) -> int:
     """Write the reports that ``--json`` and ``--junit`` ask for, show the table unless ``--quiet``; the exit code."""
-    if given.json is not None:
-        text = to_json(result.report)
-        if str(given.json) == "-":
-            _write(text)
-        else:
-            given.json.write_text(text, encoding="utf-8")
-    if given.junit is not None:
-        given.junit.write_text(to_junit(result.report, result.verdicts), encoding="utf-8")
+    write_reports(given, result.report, result.verdicts)
     if not given.quiet:
-        show_report(err if str(given.json) == "-" else Console(emoji=False), result.report, result.verdicts)
+        show_report(shown_on(given, err), result.report, result.verdicts)
     return result.exit_code
 
 
@@ -236,20 +227,12 @@ def probe(given: argparse.Namespace, err: Console) -> int:
         _positive("--seconds", given.seconds)
     driver = _probed(given)
     seconds = default_seconds(driver) if given.seconds is None else given.seconds
-    to_stdout = str(given.json) == "-"
-    out = err if to_stdout else Console(emoji=False)
+    out = shown_on(given, err)
     if not given.quiet:
         text = f"connecting to {driver.name}: {driver.link.description} ..., then listening for {seconds:g} s"
         out.print(text, markup=False, highlight=False)
     report = probe(driver, seconds)
-    if given.json is not None:
-        text = to_json(report.document())
-        if to_stdout:
-            _write(text)
-        else:
-            given.json.write_text(text, encoding="utf-8")
-    if given.junit is not None:
-        given.junit.write_text(to_junit(report.document(), report.verdicts), encoding="utf-8")
+    write_reports(given, report.document(), report.verdicts)
     if not given.quiet:
         show_report(report, out)
     return report.exit_code
@@ -313,7 +296,7 @@ def show_list(given: argparse.Namespace, err: Console) -> int:
     """hil list"""
     from harness.listing import listing
 
-    _write(listing(given.what, min(Console(emoji=False).width, _WIDEST)) + "\n")
+    write_out(listing(given.what, min(Console(emoji=False).width, _WIDEST)) + "\n")
     return 0
 
 
@@ -339,7 +322,7 @@ def show_found(found: Sequence[Found], err: Console) -> int:
     if not found:
         err.print("no serial port and no BLE sensor was found: plug one in, switch it on, and look again")
         return 5
-    _write(as_yaml(found))
+    write_out(as_yaml(found))
     advice = "paste what you need into a rig file; `hil probe SENSOR --port PORT` tries it first"
     err.print(advice, highlight=False, soft_wrap=True)
     return 0
@@ -349,14 +332,8 @@ def schema(given: argparse.Namespace, err: Console) -> int:
     """hil schema"""
     from harness.rig_schema import json_schema
 
-    _write(json.dumps(json_schema(), indent=1, sort_keys=True) + "\n")
+    write_out(json.dumps(json_schema(), indent=1, sort_keys=True) + "\n")
     return 0
-
-
-def _write(text: str) -> None:
-    """To standard output, as it is."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
 
 
 def _positive(option: str, value: float) -> None:

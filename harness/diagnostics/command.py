@@ -67,18 +67,11 @@ def add(some: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def why_call(given: argparse.Namespace, err: Console) -> int:
     """hil why"""
     from harness.diagnostics.showing import show_diagnoses
-    from harness.report.document import to_json
+    from harness.report.hand_out import shown_on, write_json
 
     found, all_is_well = _of_text(given) if given.run is None else _of_run(given.run)
-    to_stdout = str(given.json) == "-"
-    if given.json is not None:
-        text = to_json({"diagnosis": plain(found)})
-        if to_stdout:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        else:
-            given.json.write_text(text, encoding="utf-8")
-    out = err if to_stdout else Console(emoji=False)
+    write_json(given, {"diagnosis": plain(found)})
+    out = shown_on(given, err)
     if not given.quiet:
         show_diagnoses(out, found)
         if not found:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -43,22 +42,13 @@ def doctor_command(given: argparse.Namespace, err: Console) -> int:
     """hil doctor"""
     from harness.doctor.examine import document, examine, exit_code, show, verdicts
     from harness.doctor.machine import this_machine
-    from harness.report.document import to_json
-    from harness.report.junit import to_junit
+    from harness.report.hand_out import shown_on, write_reports
     from harness.rig_file import read_rig
 
     rig = read_rig(given.rig) if given.rig is not None else None
     facts = examine(this_machine(), rig, given.quick)
     report = document(facts, rig.name if rig else "machine")
-    if given.json is not None:
-        text = to_json(report)
-        if str(given.json) == "-":
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        else:
-            given.json.write_text(text, encoding="utf-8")
-    if given.junit is not None:
-        given.junit.write_text(to_junit(report, verdicts(facts)), encoding="utf-8")
+    write_reports(given, report, verdicts(facts))
     if not given.quiet:
-        show(facts, err if str(given.json) == "-" else Console(emoji=False))
+        show(facts, shown_on(given, err))
     return exit_code(facts)

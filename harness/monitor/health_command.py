@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from rich.table import Table
 from drivers.clock import RealClock, to_ns
 from harness.commands import UsageError
 from harness.monitor.health_source import UnknownMetricError, UnreachableError, from_log, from_run, from_server, is_url
-from harness.report.document import to_json
+from harness.report.hand_out import shown_on, write_json
 
 _ABOUT = """Prints metrics (of their last ten values), and alerts: of a server, of a recorded run, or from a log.
 
@@ -85,14 +84,9 @@ def _once(given: argparse.Namespace, limits: Mapping[str, float], err: Console) 
     except UnreachableError as error:
         err.print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         return 3
-    to_stdout = str(given.json) == "-"
-    if to_stdout:
-        sys.stdout.write(to_json(report))
-        sys.stdout.flush()
-    elif given.json is not None:
-        given.json.write_text(to_json(report), encoding="utf-8")
+    write_json(given, report)
     if not given.quiet:
-        show(err if to_stdout else Console(emoji=False), given.what, report)
+        show(shown_on(given, err), given.what, report)
     return 1 if report["status"] != "ok" else 0
 
 

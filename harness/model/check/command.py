@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,8 +79,7 @@ def model_check(given: argparse.Namespace, err: Console) -> int:
     from harness.model.check.findings import Note
     from harness.model.check.report import document, show
     from harness.model.check.run import check, model_facts
-    from harness.report.document import to_json
-    from harness.report.junit import to_junit
+    from harness.report.hand_out import shown_on, write_reports
 
     def told(name: str, number: int, total: int) -> None:
         if not given.quiet:
@@ -96,16 +94,8 @@ def model_check(given: argparse.Namespace, err: Console) -> int:
     host = {"torch": torch.__version__, "threads": settings.threads}
     report = document(model_facts(subject), host, settings, found.verdicts, found.notes, found.tables)
     if not given.quiet:  # first: a disk that is full must not take away what took minutes
-        show(err if str(given.json) == "-" else Console(emoji=False), report, found.verdicts, given.tables)
-    if given.json is not None:
-        text = to_json(report)
-        if str(given.json) == "-":
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        else:
-            given.json.write_text(text, encoding="utf-8")
-    if given.junit is not None:
-        given.junit.write_text(to_junit(report, found.verdicts), encoding="utf-8")
+        show(shown_on(given, err), report, found.verdicts, given.tables)
+    write_reports(given, report, found.verdicts)
     return int(report["outcome"]["exit_code"])
 
 
