@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import ipaddress
 import math
 import os
 import signal
@@ -18,6 +17,7 @@ import psutil
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from harness.api.address import is_loopback as is_loopback_host
 from harness.api.served import Limits
 from harness.api.server import ModelServer
 from harness.api.wire import to_body
@@ -76,7 +76,7 @@ def url_of(bound: socket.socket) -> str:
 
 def is_loopback(bound: socket.socket) -> bool:
     """Whether only this machine reaches it."""
-    return ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
+    return is_loopback_host(bound.getsockname()[0].partition("%")[0])
 
 
 class _Patient(H11Protocol):
