@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from drivers.types import FloatArray, IntArray
@@ -19,6 +21,16 @@ QUEUE = "queue"
 """The part of decode that a window spent waiting for the windows before it, because those took too long."""
 OWN_STEPS = ("decode", "window", "model", "verdict")
 """What one window takes of the host, and so what those behind it wait for."""
+
+
+COARSE = 0.2
+"""An instrument that errs by more than this share of the limit cannot show a failure."""
+
+
+def worst_p99(recording: Recording, fact: str, roles: Iterable[str]) -> float:
+    """The largest p99 that a host fact with a table for each role (``sender_lateness_us``) has for these; 0 if none."""
+    found = recording.host.get(fact, {})
+    return max((float(found[role].get("p99", 0.0)) for role in roles if role in found), default=0.0)
 
 
 def floor_ms(recording: Recording) -> float:

@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from harness.latency import OWN_STEPS, QUEUE, latencies_ms, remote_steps, step_table
+from harness.latency import COARSE, OWN_STEPS, QUEUE, latencies_ms, remote_steps, step_table, worst_p99
 from harness.recording import STAGES, Recording
 from harness.statistics import judge_share, needed_for_quantile, quantile_bounds
 from harness.verdict import Outcome, Verdict
 
 NAME = "latency"
-_COARSE = 0.2
-"""An instrument that errs by more than this share of the limit cannot show a failure."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +70,13 @@ def _doubt(recording: Recording, limits: LIMITS) -> str:
         return ""
     roles = {key.split("/")[0] for key in recording.windows.waited_for}
     late = {
-        "the simulators sent late": _worst_p99(recording, "sender_lateness_us", roles) / 1e3,
-        "arrivals were stamped late": _worst_p99(recording, "stamp_error_ns", roles) / 1e6,
+        "the simulators sent late": worst_p99(recording, "sender_lateness_us", roles) / 1e3,
+        "arrivals were stamped late": worst_p99(recording, "stamp_error_ns", roles) / 1e6,
     }
     what, most_ms = max(late.items(), key=lambda item: item[1])
-    if most_ms < _COARSE * limits.max_ms:
+    if most_ms < COARSE * limits.max_ms:
         return ""
     return f"{what}, by {most_ms:.0f} ms (p99): this machine is too busy to tell; free it, or use --virtual"
-
-
-def _worst_p99(recording: Recording, fact: str, roles: set[str]) -> float:
-    found = recording.host.get(fact, {})
-    return max((float(found[role].get("p99", 0.0)) for role in roles if role in found), default=0.0)
 
 
 def _too_slow(recording: Recording, limits: LIMITS) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from drivers.types import FloatArray
+from harness.latency import COARSE, worst_p99
 from harness.monitor.queue import queue_growth
 from harness.recording import STAGES, Recording
 from harness.statistics import judge_share, needed_for_quantile, quantile_bounds
@@ -19,8 +20,6 @@ from harness.verdict import Outcome, Verdict
 NAME = "pacing"
 _MERGED = 0.25
 """Outputs that follow each other within this share of the hop came at once, for whoever shows them."""
-_COARSE = 0.2
-"""Simulators that send later than this share of a limit make the pace theirs."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +130,8 @@ def _pause(recording: Recording, pace: Pace, limits: LIMITS) -> Verdict:
 def _excused(recording: Recording, limit_ms: float, reason: str) -> tuple[Outcome, str]:
     """FAIL with what is likely, or INCONCLUSIVE where the simulators sent so late that the pace is theirs."""
     roles = {key.split("/")[0] for key in recording.windows.waited_for}
-    late = recording.host.get("sender_lateness_us", {})
-    late_ms = max((float(late[role].get("p99", 0.0)) / 1e3 for role in roles if role in late), default=0.0)
-    if late_ms >= _COARSE * limit_ms:
+    late_ms = worst_p99(recording, "sender_lateness_us", roles) / 1e3
+    if late_ms >= COARSE * limit_ms:
         text = f"{reason}; but the simulators sent late, by {late_ms:.0f} ms (p99): free this machine, or use --virtual"
         return Outcome.INCONCLUSIVE, text
     growing = queue_growth(recording.resources).said

@@ -7,6 +7,7 @@ from scipy import stats
 
 from harness.diagnostics.case import Case, Rule
 from harness.diagnostics.diagnosis import Diagnosis
+from harness.latency import COARSE, worst_p99
 from harness.monitor.happenings import COLLECTION, HELD, STACK, Happening
 from harness.monitor.queue import queue_growth
 
@@ -17,8 +18,6 @@ _GROWN_BYTES = 50 * 2**20
 _GROWN_SHARE = 0.1
 _SETTLED = 0.2
 """Share of a run in which memory may grow: caches fill."""
-_COARSE = 0.2
-"""As in the latency check: simulators that send later than this share of the budget make the latency theirs."""
 
 
 def _happened(case: Case, kind: str) -> list[Happening]:
@@ -77,14 +76,13 @@ def held(case: Case) -> list[Diagnosis]:
 def machine_busy(case: Case) -> list[Diagnosis]:
     """All cores were busy when windows were late, or simulated sensors could not send in time."""
     recording, percent = case.recording, case.recording.resources.column("system_percent")
-    late = recording.host.get("sender_lateness_us", {})
-    late_ms = max((float(one.get("p99", 0.0)) / 1e3 for one in late.values()), default=0.0)
+    late_ms = worst_p99(recording, "sender_lateness_us", recording.rig.sensors) / 1e3
     known = percent[np.isfinite(percent)]
     busy = float(np.median(known)) if len(known) else 0.0
     evidence = []
     if busy >= _BUSY_PERCENT:
         evidence.append(f"all cores of this machine were {busy:.0f} % busy in half of the run")
-    if sent_late := late_ms >= _COARSE * case.spikes.budget_ms:
+    if sent_late := late_ms >= COARSE * case.spikes.budget_ms:
         evidence.append(f"the simulators themselves sent up to {late_ms:.0f} ms late (p99)")
     suffered = case.spikes.above or any(case.red(check) for check in _LATE)
     explains = case.accounted(_LATE)
