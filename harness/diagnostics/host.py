@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from harness.diagnostics.case import Case, Rule
 from harness.diagnostics.diagnosis import Diagnosis
 from harness.latency import COARSE, worst_p99
+from harness.monitor.growth import growth
 from harness.monitor.happenings import COLLECTION, HELD, STACK, Happening
 from harness.monitor.queue import queue_growth
 
@@ -16,8 +16,6 @@ _BUSY_PERCENT = 95.0
 _FEWEST_ROWS = 20
 _GROWN_BYTES = 50 * 2**20
 _GROWN_SHARE = 0.1
-_SETTLED = 0.2
-"""Share of a run in which memory may grow: caches fill."""
 
 
 def _happened(case: Case, kind: str) -> list[Happening]:
@@ -108,17 +106,13 @@ def memory_grows(case: Case) -> list[Diagnosis]:
     """Resident memory keeps growing after the start."""
     resources = case.recording.resources
     rss, at_ns = resources.column("rss_bytes"), resources.at_ns
-    known = np.isfinite(rss)
-    rss, minutes = rss[known], (at_ns[known] - at_ns[:1]) / 60e9
-    first = int(_SETTLED * len(rss))
-    rss, minutes = rss[first:], minutes[first:]
-    if len(rss) < _FEWEST_ROWS:
+    drift = growth((at_ns - at_ns[:1]) / 60e9, rss)
+    if drift is None or drift.n < _FEWEST_ROWS:
         return []
-    slope, _, low, _ = stats.theilslopes(rss, minutes, 0.95)
-    grown = float(slope) * float(minutes[-1] - minutes[0])
-    if low <= 0 or grown < max(_GROWN_BYTES, _GROWN_SHARE * float(rss[0])):
+    grown = drift.value * drift.span
+    if drift.low <= 0 or grown < max(_GROWN_BYTES, _GROWN_SHARE * float(np.nanmin(rss))):
         return []
-    evidence = f"memory grows by {slope / 2**20:.0f} MiB a minute, {grown / 2**20:.0f} MiB in this run"
+    evidence = f"memory grows by {drift.value / 2**20:.0f} MiB a minute, {grown / 2**20:.0f} MiB in this run"
     cause = "something keeps what it no longer needs: outputs with their graph (no torch.no_grad), a list that grows"
     step = "hil model check --only memory names who holds tensors; detach() what is kept, and bound every buffer"
     return [Diagnosis("memory-grows", "memory grows", cause, (evidence,), step, 65)]

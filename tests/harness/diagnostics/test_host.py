@@ -102,6 +102,11 @@ def test_memory_that_settles_after_the_start_is_not_told(late):
     assert late(spent=20.0, resources=rows(rss_bytes=level)) == []
 
 
+def test_memory_that_goes_up_in_two_steps_is_not_told(late):
+    level = 300 * 2**20 + 60.0 * 2**20 * ((np.arange(60) > 20).astype(float) + (np.arange(60) > 40))
+    assert late(spent=20.0, resources=rows(rss_bytes=level)) == []
+
+
 def test_a_busy_machine_is_told_where_windows_were_late_and_not_where_they_were_in_time(late):
     busy = rows(system_percent=np.full(30, 99.0))
     assert [one.rule for one in late(resources=busy)] == ["machine-busy"]
