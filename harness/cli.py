@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +25,7 @@ from harness.recording_files import RecordingError
 from harness.rig_file import RigError
 from harness.scorecard.verdict import MEANING as SCORECARD_MEANING
 from harness.verdict import EXIT_MEANING
+from harness.versions import package_version
 from harness.xdf_read import XdfError
 
 _CODES = "exit codes:\n" + "\n".join(f"  {code:<4} {meaning}" for code, meaning in EXIT_MEANING.items())
@@ -89,7 +89,9 @@ def build_parser() -> argparse.ArgumentParser:
         "  hil COMMAND --help                      each command's options, with an example\n\n"
     )
     parser = _described(argparse.ArgumentParser(prog="hil"), about, begin + _CODES)
-    parser.add_argument("--version", action="version", version=f"hil {_version()}")
+    parser.add_argument(
+        "--version", action="version", version=f"hil {package_version(otherwise='(not installed as a package)')}"
+    )
     some = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     every = (
         _add_run,
@@ -111,13 +113,6 @@ def build_parser() -> argparse.ArgumentParser:
     for add in every:
         add(some)
     return parser
-
-
-def _version() -> str:
-    try:
-        return version("spiral-hil")
-    except PackageNotFoundError:
-        return "(not installed as a package)"
 
 
 _Commands = argparse._SubParsersAction

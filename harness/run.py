@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from harness.rig import Rig
 from harness.session import Progress, Session
 from harness.stage import ModelStage
 from harness.verdict import EXIT_MEANING, Outcome, Verdict
+from harness.versions import package_version
 from simulators.truth import Truth
 
 _PACKAGES = ("spiral-hil", "numpy", "scipy", "torch", "bleak", "pyserial")
@@ -209,9 +209,4 @@ def _stamp_errors(bench: Bench) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "platform": platform.platform(), "argv": " ".join(sys.argv[1:])}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
+    return found | {name: package_version(name) for name in _PACKAGES}

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from harness.commands import UsageError
 from harness.rig import ModelEntry
+from harness.versions import package_version
 
 if TYPE_CHECKING:
     from harness.api.served import Served
@@ -91,7 +92,9 @@ def serve(given: argparse.Namespace, err: Console) -> int:
             )
         served = serve_model(entry, limits)
         names = (host.lower(),) if local else None
-        app = ModelServer(served, alerts=alerts, log_event=log.log_event, hosts=names, version=_version())
+        app = ModelServer(
+            served, alerts=alerts, log_event=log.log_event, hosts=names, version=package_version(otherwise="0")
+        )
         _run(app, served, bound, err)
     return 0
 
@@ -217,15 +220,6 @@ def _log_has_a_place(path: Path | None) -> None:
         raise UsageError(f"--log: there is no folder {str(path.parent)!r}")
     if path is not None and path.is_dir():
         raise UsageError(f"--log: {str(path)!r} is a folder; give the name of a file in it")
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("spiral-hil")
-    except PackageNotFoundError:
-        return "0"
 
 
 def _log(path: Path | None) -> Any:

@@ -25,7 +25,6 @@ import queue
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
 from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +35,7 @@ from harness.monitor.log_file import LineFile
 from harness.monitor.log_privacy import Privacy
 from harness.monitor.log_schema import level_of
 from harness.monitor.log_values import plain
+from harness.versions import package_version
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 CONSOLE_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
@@ -268,7 +268,7 @@ class EventLog(StructuredLogger):
         root.addHandler(self._handover)
         self._listener.start()
         self._open = True
-        facts = {"version": _version(), "process": os.getpid(), "level": logging.getLevelName(number).lower()}
+        facts = {"version": package_version(), "process": os.getpid(), "level": logging.getLevelName(number).lower()}
         StructuredLogger(LOGGER, personal=self.privacy, console=False, level=None).put(
             "log_started", {**facts, "personal": self.privacy.mode}, level=max(number, logging.INFO)
         )
@@ -311,10 +311,3 @@ class _Listener(QueueListener):
     def enqueue_sentinel(self) -> None:
         """Behind everything that waits, however full the queue is."""
         self.queue.put(self._sentinel)  # type: ignore[attr-defined]
-
-
-def _version() -> str:
-    try:
-        return version("spiral-hil")
-    except PackageNotFoundError:
-        return "not installed as a package"
